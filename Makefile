@@ -1,0 +1,45 @@
+# Set-up and the few commands that matter. `make demo` and `make test` start from nothing but Python 3.11+.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+RUNS   ?= demo
+
+.PHONY: help demo test lab notebooks chromium clean
+
+help:        ## this list
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+demo: $(VENV)/.installed           ## adapt a small Swin three times (none, EMA, LoRA) and open the app
+	$(BIN)/lora-da-bench quickstart --out $(RUNS)
+
+test: $(VENV)/.installed-dev chromium  ## notebooks and library in step, then every notebook and every test
+	$(BIN)/python tests/in_step.py
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --path nbs --do_print
+	$(BIN)/python -m pytest -q
+
+lab: $(VENV)/.installed-dev        ## step through the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir nbs
+
+notebooks: $(VENV)/.installed-dev  ## after a change: export the library, run the notebooks for their pictures, clean them
+	$(BIN)/python tests/rebuild.py
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'error: Python 3.11 or newer is needed, this is ' + sys.version)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --python $(BIN)/python -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/uv pip install --python $(BIN)/python -e '.[dev]'
+	touch $@
+
+# The browser tests use the system's Chromium; where it is missing and apt is there, install it.
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  command -v apt-get >/dev/null && { SUDO=$$(test $$(id -u) = 0 || echo sudo); \
+	  $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; }; } || \
+	  { echo 'error: the browser tests need Chromium; please install it'; exit 1; }
+
+clean:       ## remove the environment; runs stay
+	rm -rf $(VENV) *.egg-info
