@@ -65,7 +65,7 @@ def build(root: Path) -> gr.Blocks:
         steps, numbers = slider_steps(runs), sorted({p for run in runs for p in probes(run['folder'])})
         last = steps[-1] if steps else 0
         behind = [s for s in steps if s <= step]
-        follows = not behind or behind[-1] >= (steps[-2] if len(steps) > 1 else 0)  # whoever looks at the newest keeps looking at the newest
+        follows = not known or not behind or behind[-1] >= steps[-2:][0]  # whoever looks at the newest keeps looking at the newest
         step = last if follows or step > last else step
         spacing = min((b - a for a, b in zip(steps, steps[1:])), default=1)
         first = everything[0] if everything else None

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'console', 'errors', 'Out', 'Root', 'PresetName', 'main', 'show_progress', 'run_to_end', 'load', 'free_port',
-           'start_app', 'Format', 'quickstart', 'train', 'report', 'show_report', 'predict', 'open_app']
+           'start_app', 'Format', 'quickstart', 'train', 'report', 'show_report', 'predict', 'open_app', 'gap']
 
 # %% ../nbs/14_cli.ipynb #1084c636
 import json
@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from .labels import BadInput
 
@@ -157,9 +158,10 @@ def show_report(folder: Path, format: Format = Format.table):
     if format == Format.json: return print(json.dumps(result, indent=1))
     rows = runs.report_table(result['runs'])
     if format == Format.md: return print(runs.markdown(rows))
-    table = Table(*rows.columns, title=f'{folder}: mIoU on held-out target frames')
-    for row in rows.itertuples(index=False): table.add_row(*row)
-    console.print(table)
+    for title, columns in (('mIoU on held-out target frames, and how calmly it came', runs.QUALITY), ('what it cost', runs.COST)):
+        table = Table(Column(columns[0], no_wrap=True), *columns[1:], title=title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for row in rows[columns].itertuples(index=False): table.add_row(*row)
+        console.print(table)
 
 # %% ../nbs/14_cli.ipynb #60b30dd2
 @app.command()
@@ -189,6 +191,13 @@ def open_app(
     port = port or free_port()
     if not quiet: console.print(f'The app is at [bold]http://127.0.0.1:{port}[/]; Ctrl-C ends it.')
     serve(build(folder), port)
+
+# %% ../nbs/14_cli.ipynb #68a6186d
+@app.command(hidden=True)
+def gap(out: Out):
+    "Score of source only and of the supervised ceiling against the gap of StreetScenes (for those who change the benchmark)."
+    studies, training = load()
+    run_to_end(studies.study_gap(out, training.PRESETS['streetscenes']))
 
 # %% ../nbs/14_cli.ipynb #7e1ac625
 if __name__ == '__main__' and '__file__' in globals(): main()

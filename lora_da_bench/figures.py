@@ -28,7 +28,7 @@ def colour_of(stabilizer: str) -> str:
     return COLOURS.get(stabilizer) or SPARE[sum(map(ord, stabilizer)) % len(SPARE)]
 
 # %% ../nbs/10_figures.ipynb #9e8b4b20
-PANELS = {'target_miou': 'target mIoU', 'pseudo_accuracy': 'pseudo-labels right', 'flip_rate': 'pseudo-labels flipped'}
+PANELS = {'target_miou': 'target mIoU', 'pseudo_accuracy': 'labels<br>right', 'flip_rate': 'labels<br>flipped'}  # metric -> axis title
 
 def curves(
     runs: list[dict],  # each with 'name', 'stabilizer', 'recipe' and 'metrics', a table with a row a step
@@ -45,7 +45,7 @@ def curves(
             points = metrics[name].dropna()
             fig.add_scatter(x=points.index, y=points, name=label, legendgroup=label, showlegend=label not in shown, mode='lines+markers',
                             line=dict(color=colour, width=2), marker=dict(size=5), row=row, col=1 if is_source else 2,
-                            hovertemplate=f'{run["name"]}<br>step %{{x}}<br>{PANELS[name]} %{{y:.3f}}<extra></extra>')
+                            hovertemplate=f'{run["name"]}<br>step %{{x}}<br>{name} %{{y:.3f}}<extra></extra>')
             shown.add(label)
             if is_source and name == 'target_miou' and len(points):
                 fig.add_hline(y=points.iloc[-1], line=dict(color=SOURCE_COLOUR, width=1, dash='dot'), row=row, col=2)
@@ -58,7 +58,7 @@ def style(fig: go.Figure) -> go.Figure:
     "The look that all figures share: transparent, so that light and dark pages both fit"
     grid = dict(gridcolor='rgba(128,128,128,.25)', zeroline=False)
     return fig.update_layout(paper_bgcolor='rgba(0,0,0,0)', plot_bgcolor='rgba(0,0,0,0)', font=dict(color='#808080', size=13), uirevision='same',
-                             margin=dict(l=70, r=15, t=40, b=45), legend=dict(orientation='h', x=1, xanchor='right', y=1.03, yanchor='bottom')).update_xaxes(**grid).update_yaxes(**grid)
+                             margin=dict(l=85, r=15, t=40, b=45), legend=dict(orientation='h', x=1, xanchor='right', y=1.03, yanchor='bottom')).update_xaxes(**grid).update_yaxes(**grid)
 
 # %% ../nbs/10_figures.ipynb #73bdc39e
 def pseudo_picture(labels: Image.Image, confidence: Image.Image) -> Image.Image:

@@ -73,7 +73,7 @@ PRESETS = {
     'streetscenes': Preset(dataset='streetscenes', gap=.5, size=(96, 192), crop=(64, 128), source_steps=1600, source_lr=2e-3,
                            steps=400, lr=3e-4, stabilizers={'ema': {'decay': .99}, 'lora': {'rank': 16, 'alpha': 32., 'lr_scale': 5.}}),
     'camvid-day-dusk': Preset(dataset='camvid', size=(120, 160), crop=(96, 128), source_steps=800, source_lr=2e-3,
-                              steps=400, lr=3e-4, stabilizers={'ema': {'decay': .99}, 'lora': {'rank': 16, 'alpha': 32., 'lr_scale': 5.}}),
+                              steps=300, lr=3e-4, stabilizers={'ema': {'decay': .99}, 'lora': {'rank': 16, 'alpha': 32., 'lr_scale': 5.}}),
 }
 
 def load_preset(name: str | Path) -> Preset:
@@ -125,7 +125,7 @@ def environment(device: torch.device) -> dict:
     try: commit = subprocess.run(['git', '-C', here, 'rev-parse', 'HEAD'], capture_output=True, text=True, timeout=5).stdout.strip() or None
     except (OSError, subprocess.SubprocessError): commit = None
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)'
-    return dict(command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]), device=name, commit=commit, date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+    return dict(command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]), device=name, commit=commit, date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='milliseconds'),
                 versions={p: version(p) for p in ('torch', 'timm', 'peft', 'accelerate', 'segmentation-models-pytorch', 'lora_da_bench')} | {'python': platform.python_version()})
 
 # %% ../nbs/11_training.ipynb #1e55afad

@@ -1,0 +1,148 @@
+"A user's mistakes: one line that names the file or field and what was expected, exit code 2, nothing lost."
+
+import json
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import command
+from PIL import Image
+
+from lora_da_bench.runs import find_runs
+from lora_da_bench.training import PRESETS
+
+
+def is_one_line(result, *parts):
+    code, _, err = result
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert code == 2 and len(lines) == 1 and lines[0].startswith('error: '), (code, err)
+    for part in parts: assert str(part) in lines[0], lines[0]
+
+
+def test_a_real_process_says_it_too(tmp_path):
+    done = subprocess.run(command('report', tmp_path/'nowhere'), capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr == f'error: {tmp_path}/nowhere: no such folder; expected one with runs\n'
+
+
+def test_empty_run_folder(cli, runs):
+    (runs/'empty').mkdir()
+    code, out, err = cli('report', runs, '--format', 'json')
+    assert code == 0 and len(json.loads(out)['runs']) == 3 and f'{runs}/empty: not a run; expected a folder with config.json' in err
+    code, _, err = cli('report', runs/'empty')
+    assert code == 2 and 'error:' in err
+    is_one_line(cli('predict', runs/'empty', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'empty: not a run', 'config.json')
+
+
+def test_half_written_config(cli, runs):
+    path = runs/'ema-seed0/config.json'
+    path.write_text(path.read_text()[:100])
+    code, out, err = cli('report', runs, '--format', 'json')
+    assert code == 0 and len(json.loads(out)['runs']) == 2 and f'{path}: expected a JSON file, but it is cut off' in err
+
+
+def test_damaged_metrics(cli, runs):
+    path = runs/'ema-seed0/metrics.jsonl'
+    path.write_text('what?\n' + path.read_text())
+    code, _, err = cli('report', runs)
+    assert code == 0 and f'{path}: line 1 is not an event' in err
+
+
+def test_unfinished_run(cli, runs):
+    (runs/'none-seed0/model.safetensors').unlink()
+    is_one_line(cli('predict', runs/'none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'none-seed0: the run is not finished')
+
+
+def test_lost_source_weights(cli, runs):
+    (runs/'source-seed0/model.safetensors').unlink()
+    is_one_line(cli('predict', runs/'lora-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'source-seed0: expected a finished source run')
+
+
+def test_damaged_weights(cli, runs):
+    (runs/'none-seed0/model.safetensors').write_bytes(b'half')
+    is_one_line(cli('predict', runs/'none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'model.safetensors: expected a safetensors file')
+
+
+def test_no_image(cli, runs, tmp_path):
+    (tmp_path/'text.png').write_text('hello')
+    is_one_line(cli('predict', runs/'none-seed0', tmp_path/'text.png', '--out', tmp_path/'out'), 'text.png: expected a JPEG or PNG image')
+    is_one_line(cli('predict', runs/'none-seed0', tmp_path/'none.png', '--out', tmp_path/'out'), 'none.png: no such file')
+
+
+def test_same_names(cli, runs, tmp_path):
+    is_one_line(cli('predict', runs/'none-seed0', 'a/x.png', 'b/x.jpg', '--out', tmp_path/'out'), 'two pictures have the same name')
+
+
+def camvid_run(cli, root, out): return cli('quickstart', '--preset', 'camvid-day-dusk', '--root', root, '--smoke', '--no-app', '--out', out)
+
+
+def test_id_outside_the_label_space(cli, camvid, tmp_path):
+    Image.fromarray(np.full((90, 120), 40, np.uint8)).save(camvid/'trainannot/0006R0_1.png')
+    is_one_line(camvid_run(cli, camvid, tmp_path/'out'), 'trainannot/0006R0_1.png: id 40 is outside the label space camvid')
+
+
+def test_colour_label(cli, camvid, tmp_path):
+    Image.new('RGB', (120, 90)).save(camvid/'trainannot/0006R0_1.png')
+    is_one_line(camvid_run(cli, camvid, tmp_path/'out'), '0006R0_1.png: expected a label with one 8-bit channel', 'RGB')
+
+
+def test_missing_label(cli, camvid, tmp_path):
+    (camvid/'trainannot/0006R0_1.png').unlink()
+    is_one_line(camvid_run(cli, camvid, tmp_path/'out'), '0006R0_1.jpg: has no label of the same name', '4 images, 3 labels')
+
+
+def test_other_name(cli, camvid, tmp_path):
+    (camvid/'trainannot/0006R0_1.png').rename(camvid/'trainannot/0006R0_9.png')
+    is_one_line(camvid_run(cli, camvid, tmp_path/'out'), 'of the same name', '4 images, 4 labels')
+
+
+def test_other_size(cli, camvid, tmp_path):
+    Image.new('L', (60, 45)).save(camvid/'trainannot/0016E5_1.png')
+    is_one_line(camvid_run(cli, camvid, tmp_path/'out'), '0016E5_1.png: is 60 x 45 pixels, its image 120 x 90')
+
+
+def test_broken_frame(cli, camvid, tmp_path):
+    (camvid/'train/0016E5_1.jpg').write_bytes((camvid/'train/0016E5_1.jpg').read_bytes()[:700])
+    is_one_line(camvid_run(cli, camvid, tmp_path/'out'), '0016E5_1.jpg: expected a JPEG or PNG image')
+
+
+def test_missing_root(cli, tmp_path):
+    is_one_line(cli('train', '--preset', 'camvid-day-dusk', '--out', tmp_path/'out'), '--root: expected the folder of camvid')
+    is_one_line(camvid_run(cli, tmp_path/'nowhere', tmp_path/'out'), 'nowhere: expected CamVid with the folders')
+
+
+def test_unknown_names(cli, tmp_path):
+    is_one_line(cli('train', '--stabilizer', 'lorra', '--out', tmp_path/'out'), "stabilizer: 'lorra' is unknown; expected none, ema, lora")
+    is_one_line(cli('train', '--preset', 'streets', '--out', tmp_path/'out'), "preset: 'streets' is unknown; expected streetscenes")
+
+
+@pytest.mark.parametrize('change, parts', [
+    (dict(stepps=3), ('field stepps', 'expected one of')),
+    (dict(gap=2), ('field gap', 'less than or equal to 1')),
+    (dict(model='swin_small'), ("model: 'swin_small' is unknown", 'swin_small_patch4_window7_224')),
+    (dict(weights='absent.pth'), ('absent.pth: no such file',)),
+    (dict(stabilizers={'ema': {'decoy': .9}}), ('stabilizers.ema.decoy: unknown; expected decay',)),
+])
+def test_preset_file(cli, tmp_path, change, parts):
+    (tmp_path/'mine.json').write_text(json.dumps(dict(json.loads(PRESETS['streetscenes'].model_dump_json()), **change)))
+    is_one_line(cli('train', '--preset', tmp_path/'mine.json', '--stabilizer', 'ema', '--out', tmp_path/'out'), *parts)
+
+
+def test_another_run_in_the_folder(cli, runs):
+    before = (runs/'source-seed0/config.json').read_text()
+    is_one_line(cli('train', '--stabilizer', 'lora', '--out', runs), 'source-seed0/config.json: holds a run with', 'choose another --out')
+    assert (runs/'source-seed0/config.json').read_text() == before
+
+
+def test_full_disk(quickstart, tmp_path):
+    "The operating system refuses to write more: one line, and what was written before is whole"
+    limited = ('import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
+               'resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)); '
+               'from lora_da_bench.cli import main; sys.argv[0] = "lora-da-bench"; main()')
+    done = subprocess.run([sys.executable, '-c', limited, 'quickstart', '--smoke', '--no-app', '--out', tmp_path/'out'], capture_output=True, text=True)
+    is_one_line((done.returncode, done.stdout, done.stderr), 'source-seed0/', 'cannot be written (File too large)', 'start the same command again')
+    runs, skipped = find_runs(tmp_path/'out')
+    assert list(runs) == ['source-seed0'] and not skipped and len(runs['source-seed0']['metrics']) > 0
+    assert not list((tmp_path/'out').rglob('*.tmp'))
+    assert subprocess.run(command('quickstart', '--smoke', '--no-app', '--out', tmp_path/'out'), capture_output=True).returncode == 0

@@ -1,0 +1,96 @@
+"The command as a user runs it, from the main job to a prediction."
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from conftest import command
+from PIL import Image
+
+from lora_da_bench.runs import find_runs, read_metrics, weights_path
+
+
+def test_three_runs_from_the_same_start(quickstart):
+    done = subprocess.run(command('report', quickstart, '--format', 'json'), capture_output=True, text=True)
+    result = json.loads(done.stdout)
+    runs = result['runs']
+    assert {r['stabilizer'] for r in runs} == {'none', 'ema', 'lora'} and len(runs) == 3
+    assert len({r['target_miou']['start'] for r in runs}) == 1
+    for r in runs:
+        assert r['finished'] and r['dataset'] == 'streetscenes' and r['seed'] == 0 and r['steps'] == 20
+        assert {'start', 'final', 'best'} <= r['target_miou'].keys() and r['stability'].keys() >= {'largest_fall', 'late_spread', 'flip_rate'}
+        assert all(v > 0 for v in r['cost'].values())
+    assert result['command'].startswith('cli.py quickstart') and {'versions', 'device', 'date'} <= result.keys()
+
+
+def test_a_lora_run_stores_no_second_model(quickstart):
+    lora, none = (weights_path(quickstart/f'{s}-seed0') for s in ('lora', 'none'))
+    assert lora.name == 'adapter.safetensors' and lora.stat().st_size < none.stat().st_size / 3
+
+
+def test_report_formats(cli, quickstart):
+    code, out, _ = cli('report', quickstart, '--format', 'md')
+    assert code == 0 and out.count('\n') == 5 and out.startswith('| run |')
+    code, out, _ = cli('report', quickstart)
+    assert code == 0 and all(name in out for name in ('none-seed0', 'ema-seed0', 'lora-seed0'))
+
+
+def test_again_does_nothing_twice(cli, runs):
+    before = {p: p.stat().st_mtime_ns for p in runs.rglob('*') if p.is_file()}
+    code, _, _ = cli('quickstart', '--smoke', '--no-app', '--out', runs)
+    assert code == 0 and before == {p: p.stat().st_mtime_ns for p in runs.rglob('*') if p.is_file()}
+
+
+def test_predict(cli, quickstart, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (150, 200, 3), dtype=np.uint8)).save(tmp_path/'photo.jpg')
+    code, _, _ = cli('predict', quickstart/'lora-seed0', tmp_path/'photo.jpg', '--out', tmp_path/'out')
+    label = Image.open(tmp_path/'out/photo.png')
+    assert code == 0 and label.size == (200, 150) and label.mode == 'P' and np.asarray(label).max() < 19
+    assert Image.open(tmp_path/'out/photo-overlay.png').size == (200, 150)
+
+
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_started_again(how, quickstart, tmp_path):
+    "A run that is killed in a second process goes on from its snapshot, and ends like one that was left alone"
+    shutil.copytree(quickstart/'source-seed0', tmp_path/'source-seed0')
+    train = command('quickstart', '--smoke', '--no-app', '--out', tmp_path)
+    process = subprocess.Popen(train, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path/'lora-seed0/resume/state.pt').exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(.01)
+    process.send_signal(how)
+    _, said = process.communicate()
+    assert not weights_path(tmp_path/'lora-seed0')
+    if how == signal.SIGINT:
+        assert process.returncode == 130 and 'start the same command again' in said and 'Traceback' not in said
+    assert subprocess.run(train, capture_output=True).returncode == 0
+    for name in ('none-seed0', 'ema-seed0', 'lora-seed0'):
+        assert weights_path(tmp_path/name).read_bytes() == weights_path(quickstart/name).read_bytes()
+        same = [c for c in read_metrics(quickstart/name) if c != 'step_ms']
+        assert read_metrics(tmp_path/name)[same].equals(read_metrics(quickstart/name)[same])
+
+
+@pytest.mark.parametrize('labelled', [True, False])
+def test_camvid_by_one_command(cli, camvid, tmp_path, labelled):
+    if not labelled:
+        for split in ('train', 'test'):
+            for path in (camvid/f'{split}annot').glob('0001TP*'): path.unlink()
+    code, _, err = cli('quickstart', '--preset', 'camvid-day-dusk', '--root', camvid, '--smoke', '--no-app', '--out', tmp_path/'out')
+    assert code == 0, err
+    code, out, _ = cli('report', tmp_path/'out', '--format', 'json')
+    for run in json.loads(out)['runs']:
+        assert (run['target_miou']['final'] is not None) == labelled == (run['seen_miou'] is not None)
+        assert run['stability']['flip_rate'] is not None
+    assert find_runs(tmp_path/'out')[1] == []
+
+
+def test_help_is_fast_and_complete():
+    begun = time.monotonic()
+    out = subprocess.run(command('--help'), capture_output=True, text=True, env=os.environ | {'COLUMNS': '100'}).stdout
+    assert time.monotonic() - begun < 5 and all(c in out for c in ('quickstart', 'train', 'report', 'predict', 'app'))
