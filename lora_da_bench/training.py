@@ -70,8 +70,8 @@ class Preset(BaseModel):
 
 # %% ../nbs/11_training.ipynb #25250238
 PRESETS = {
-    'streetscenes': Preset(dataset='streetscenes', gap=.5, size=(96, 192), crop=(64, 128), source_steps=1600, source_lr=2e-3,
-                           steps=400, lr=3e-4, stabilizers={'ema': {'decay': .99}, 'lora': {'rank': 16, 'alpha': 32., 'lr_scale': 5.}}),
+    'streetscenes': Preset(dataset='streetscenes', gap=.5, size=(96, 192), crop=(64, 128), source_steps=1500, source_lr=2e-3,
+                           steps=350, lr=3e-4, stabilizers={'ema': {'decay': .99}, 'lora': {'rank': 16, 'alpha': 32., 'lr_scale': 5.}}),
     'camvid-day-dusk': Preset(dataset='camvid', size=(120, 160), crop=(96, 128), source_steps=800, source_lr=2e-3,
                               steps=300, lr=3e-4, stabilizers={'ema': {'decay': .99}, 'lora': {'rank': 16, 'alpha': 32., 'lr_scale': 5.}}),
 }
