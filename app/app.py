@@ -21,7 +21,9 @@ THEME = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospac
 
 def signature(root: Path) -> tuple:
     "Changes when something below the folder of runs has changed"
-    return tuple(sorted((str(p), p.stat().st_mtime_ns) for p in (*root.glob('*/config.json'), *root.glob('*/metrics.jsonl'), *root.glob('metrics.jsonl'))))
+    folders = [root, *(p for p in root.iterdir() if p.is_dir())]
+    files = [p for folder in folders for name in ('config.json', 'metrics.jsonl') if (p := folder/name).exists()]
+    return tuple(sorted((str(p), p.stat().st_mtime_ns if p.is_file() else 0) for p in (*folders, *files)))
 
 
 def slider_steps(runs: list[dict]) -> list[int]:
@@ -87,7 +89,7 @@ def build(root: Path) -> gr.Blocks:
         grid_plot = gr.Plot(show_label=False, elem_id='grid')
         gr.Markdown(HOW_TO_READ)
         scores = gr.Dataframe(label='mIoU on held-out target frames, stability, cost', interactive=False, elem_id='scores')
-        memory = gr.State(((), []))  # what was last drawn, and the runs that were there
+        memory = gr.State((None, []))  # what was last drawn, and the runs that were there
 
         def update(names, probe, step, memory):
             *drawn, latest = refresh(names, probe, step, *memory)

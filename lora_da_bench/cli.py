@@ -42,10 +42,11 @@ def main():
 # %% ../nbs/14_cli.ipynb #c90dbb95
 def show_progress(progress):
     "Consume `(run, step, steps)` and draw a bar a run"
-    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('steps'), TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn()
+    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn()
     with Progress(*columns, console=console) as bars:
-        tasks = {}
+        tasks, preparing = {}, bars.add_task('preparing', total=None)
         for name, step, steps in progress:
+            bars.update(preparing, visible=False)
             if name not in tasks: tasks[name] = bars.add_task(name, total=steps)
             bars.update(tasks[name], completed=step)
 
@@ -105,8 +106,9 @@ def quickstart(
     no_app: Annotated[bool, typer.Option('--no-app', help="Don't open the app; end when the table is printed.")] = False,
 ):
     "The main job: one source model, adapted three times from the same weights (none, EMA, LoRA), scored and compared."
+    from lora_da_bench.runs import reported
     process = None
-    out.mkdir(parents=True, exist_ok=True)
+    with reported(out): out.mkdir(parents=True, exist_ok=True)
     try:
         if not no_app: process = start_app(out, free_port())
         studies, training = load()
@@ -136,8 +138,7 @@ def train(
     "One run: train the source model if it is not there yet, then adapt it with one stabilizer."
     studies, training = load()
     chosen = training.load_preset(preset)
-    if steps: chosen = chosen.model_copy(update=dict(steps=steps))
-    run_to_end(studies.adapt_once(out, chosen, [stabilizer], seed, root))
+    run_to_end(studies.adapt_once(out, chosen, [stabilizer], seed, root, steps))
     show_report(out/f'{stabilizer}-seed{seed}')
 
 # %% ../nbs/14_cli.ipynb #f51e87da
@@ -154,7 +155,7 @@ def show_report(folder: Path, format: Format = Format.table):
     from lora_da_bench import runs
     result, skipped = runs.report(folder)
     for line in skipped: errors.print(f'skipped: {line}', markup=False)
-    if not result['runs'] and skipped: raise BadInput(f'{folder}: holds no run that can be read; expected folders with config.json and metrics.jsonl')
+    if not result['runs']: raise BadInput(f'{folder}: holds no adaptation that can be read; expected folders of runs with config.json and metrics.jsonl')
     if format == Format.json: return print(json.dumps(result, indent=1))
     rows = runs.report_table(result['runs'])
     if format == Format.md: return print(runs.markdown(rows))

@@ -38,16 +38,17 @@ def adapt_once(
     stabilizers: list[str],
     seed: int = 0,
     root: Path | None = None,  # of the dataset's files
+    steps: int | None = None,  # of adaptation, instead of the preset's
 ) -> Iterator[tuple[str, int, int]]:  # run, step just done, its number of steps
     "Train a source model if there is none yet, then adapt it with each stabilizer in turns"
     out, source = Path(out), f'source-seed{seed}'
-    domains, root = load_domains(preset, root), root and str(Path(root).resolve())
+    steps, domains, root = steps or preset.steps, load_domains(preset, root), root and str(Path(root).resolve())
     config = Config(preset=preset, recipe='source', seed=seed, steps=preset.source_steps, root=root)
-    adaptations = {f'{name}-seed{seed}': config.model_copy(update=dict(recipe='plain', stabilizer=name, steps=preset.steps, source=source)) for name in stabilizers}
+    adaptations = {f'{name}-seed{seed}': config.model_copy(update=dict(recipe='plain', stabilizer=name, steps=steps, source=source)) for name in stabilizers}
     for c in adaptations.values(): c.create_stabilizer()  # a misspelt name is told now, not after the source training
     for step in train(out/source, config, domains): yield source, step, config.steps
     for name, step in take_turns({name: train(out/name, c, domains) for name, c in adaptations.items()}):
-        yield name, step, preset.steps
+        yield name, step, steps
 
 # %% ../nbs/12_studies.ipynb #35b951de
 def study_gap(

@@ -1,7 +1,6 @@
 "A user's mistakes: one line that names the file or field and what was expected, exit code 2, nothing lost."
 
 import json
-import resource
 import subprocess
 import sys
 
@@ -33,6 +32,19 @@ def test_empty_run_folder(cli, runs):
     code, _, err = cli('report', runs/'empty')
     assert code == 2 and 'error:' in err
     is_one_line(cli('predict', runs/'empty', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'empty: not a run', 'config.json')
+
+
+def test_folder_without_runs(cli, tmp_path):
+    is_one_line(cli('report', tmp_path), 'holds no adaptation', 'config.json')
+    (tmp_path/'file').write_text('')
+    is_one_line(cli('quickstart', '--no-app', '--out', tmp_path/'file'), 'file: cannot be written (File exists)')
+    is_one_line(cli('app', tmp_path/'file'), 'file: no such folder')
+
+
+def test_foreign_config(cli, runs):
+    path = runs/'none-seed0/config.json'
+    path.write_text(json.dumps(dict(json.loads(path.read_text()), seed='x')))
+    is_one_line(cli('predict', runs/'none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'none-seed0/config.json: field seed')
 
 
 def test_half_written_config(cli, runs):

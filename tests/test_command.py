@@ -13,6 +13,7 @@ from conftest import command
 from PIL import Image
 
 from lora_da_bench.runs import find_runs, read_metrics, weights_path
+from lora_da_bench.training import PRESETS, smoke
 
 
 def test_three_runs_from_the_same_start(quickstart):
@@ -44,6 +45,16 @@ def test_again_does_nothing_twice(cli, runs):
     before = {p: p.stat().st_mtime_ns for p in runs.rglob('*') if p.is_file()}
     code, _, _ = cli('quickstart', '--smoke', '--no-app', '--out', runs)
     assert code == 0 and before == {p: p.stat().st_mtime_ns for p in runs.rglob('*') if p.is_file()}
+
+
+def test_one_run_from_the_same_source(cli, runs, tmp_path):
+    "`train` uses the source model that is there, and takes other steps than the preset's"
+    (tmp_path/'smoke.json').write_text(smoke(PRESETS['streetscenes']).model_dump_json())
+    before = (runs/'source-seed0/model.safetensors').stat().st_mtime_ns
+    shutil.rmtree(runs/'lora-seed0')
+    code, out, err = cli('train', '--preset', tmp_path/'smoke.json', '--stabilizer', 'lora', '--steps', 4, '--out', runs)
+    assert code == 0 and 'lora-seed0' in out, err
+    assert find_runs(runs)[0]['lora-seed0']['steps'] == 4 and (runs/'source-seed0/model.safetensors').stat().st_mtime_ns == before
 
 
 def test_predict(cli, quickstart, tmp_path):
