@@ -172,10 +172,10 @@ QUALITY = ['run', 'scored', 'start', 'final', 'best', 'largest fall', 'late spre
 COST = ['run', 'step ms', 'peak MB', 'trains', 'saved MB']
 
 def report_table(rows: list[dict]) -> pd.DataFrame:
-    "The rows of a report with plain column names, those of `QUALITY` and `COST`; numbers as text, '–' where there is none"
+    "The rows of a report with plain column names, those of `QUALITY` and `COST`; numbers as text, '–' where there is none; '…' marks a run that is not finished"
     def text(x, form, scale=1): return '–' if x is None else format(x * scale, form)
     return pd.DataFrame([{
-        'run': r['name'] + ('' if r['finished'] else ' (unfinished)'), 'scored': r['scored'],
+        'run': r['name'] + ('' if r['finished'] else ' …'), 'scored': r['scored'],
         'start': text(r['target_miou']['start'], '.3f'), 'final': text(r['target_miou']['final'], '.3f'), 'best': text(r['target_miou']['best'], '.3f'),
         'largest fall': text(r['stability']['largest_fall'], '.3f'), 'late spread': text(r['stability']['late_spread'], '.4f'),
         'flips': text(r['stability']['flip_rate'], '.1%'), 'labels right': text(r['stability']['pseudo_accuracy'], '.1%'),
