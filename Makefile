@@ -7,12 +7,12 @@ RUNS   ?= demo
 .PHONY: help demo test lab notebooks results chromium clean
 
 help:        ## this list
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(VENV)/.installed           ## adapt a small Swin three times (none, EMA, LoRA) and open the app
 	$(BIN)/lora-da-bench quickstart --out $(RUNS)
 
-test: $(VENV)/.installed-dev chromium  ## notebooks and library in step, then every notebook and every test
+test: $(VENV)/.installed-dev chromium ## notebooks and library in step, then every notebook and every test
 	$(BIN)/python tests/in_step.py
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --path nbs --do_print
 	$(BIN)/python -m pytest -q
@@ -36,7 +36,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 # The browser tests use the system's Chromium; where it is missing and apt is there, install it.
 chromium:
-	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
 	  command -v apt-get >/dev/null && { SUDO=$$(test $$(id -u) = 0 || echo sudo); \
 	  $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; }; } || \
 	  { echo 'error: the browser tests need Chromium; please install it'; exit 1; }

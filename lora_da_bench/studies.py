@@ -55,7 +55,7 @@ def study_gap(
     out: Path,                              # the folder of runs; the result is `gap.json` in it
     preset: Preset,
     gaps=(0., .2, .3, .4, .5, .6, .7, .8, 1.),  # that source only is scored at
-    ceilings=(.3, .5, .7),                  # that are also trained on with labels
+    ceilings=(.5, .7, .3),                  # that are also trained on with labels
     seed: int = 0,
 ) -> Iterator[tuple[str, int, int]]:        # run, step just done, its number of steps
     "Score of source only, and of supervised training on source and target, against the gap"

@@ -26,7 +26,7 @@ def test_three_runs_from_the_same_start(quickstart):
         assert r['finished'] and r['dataset'] == 'streetscenes' and r['seed'] == 0 and r['steps'] == 20
         assert {'start', 'final', 'best'} <= r['target_miou'].keys() and r['stability'].keys() >= {'largest_fall', 'late_spread', 'flip_rate'}
         assert all(v > 0 for v in r['cost'].values())
-    assert result['command'].startswith('cli.py quickstart') and {'versions', 'device', 'date'} <= result.keys()
+    assert result['command'].startswith('lora-da-bench quickstart --smoke') and {'versions', 'device', 'date'} <= result.keys()
 
 
 def test_a_lora_run_stores_no_second_model(quickstart):
