@@ -51,14 +51,14 @@ def curves(
                 fig.add_hline(y=points.iloc[-1], line=dict(color=SOURCE_COLOUR, width=1, dash='dot'), row=row, col=2)
     for row, title in enumerate(PANELS.values(), 1): fig.update_yaxes(title_text=title, row=row, col=1, tickformat='.0%' if row > 1 else '.2f')
     for col in (1, 2): fig.update_xaxes(title_text='step', row=len(PANELS), col=col)
-    return style(fig).update_layout(height=560, hovermode='closest')
+    return style(fig).update_layout(height=580, hovermode='closest')
 
 # %% ../nbs/10_figures.ipynb #94734835
 def style(fig: go.Figure) -> go.Figure:
     "The look that all figures share: transparent, so that light and dark pages both fit"
     grid = dict(gridcolor='rgba(128,128,128,.25)', zeroline=False)
     return fig.update_layout(paper_bgcolor='rgba(0,0,0,0)', plot_bgcolor='rgba(0,0,0,0)', font=dict(color='#808080', size=13), uirevision='same',
-                             margin=dict(l=85, r=15, t=40, b=45), legend=dict(orientation='h', x=1, xanchor='right', y=1.03, yanchor='bottom')).update_xaxes(**grid).update_yaxes(**grid)
+                             margin=dict(l=85, r=15, t=65, b=45), legend=dict(orientation='h', x=1, xanchor='right', y=1.06, yanchor='bottom')).update_xaxes(**grid).update_yaxes(**grid)
 
 # %% ../nbs/10_figures.ipynb #73bdc39e
 def pseudo_picture(labels: Image.Image, confidence: Image.Image) -> Image.Image:
@@ -100,7 +100,7 @@ def probe_grid(
     runs: list[dict],  # of `find_runs`
     probe: str,        # its number
     step: int,         # each run shows its last snapshot at or before it
-    width: int = 1180, # pixels
+    width: int | None = None,  # pixels; None fills the page
 ) -> go.Figure:
     "One column a run, one row each for input, truth, pseudo-label, segmentation and errors"
     runs = [run for run in runs if last_snapshot(run, step) is not None]
@@ -108,7 +108,7 @@ def probe_grid(
     fig, ratio = make_subplots(len(ROWS), len(runs), horizontal_spacing=.008, vertical_spacing=.008), .5
     for col, run in enumerate(runs, 1):
         at = last_snapshot(run, step)
-        title = f"<b>{run['name']}</b> · step {at}"
+        title = f"<b>{run['name']}</b><br>step {at}"
         if 'target_miou' in run['metrics'] and at in run['metrics'].index: title += f" · mIoU {run['metrics'].target_miou[at]:.3f}"
         for row, picture in enumerate(snapshot_pictures(run['folder'], probe, at), 1):
             if picture is None: continue
@@ -118,8 +118,8 @@ def probe_grid(
                            yanchor='bottom', showarrow=False, font_size=13)
     for row, name in enumerate(ROWS, 1): fig.update_yaxes(title=dict(text=name, font_size=12), row=row, col=1)
     fig.update_xaxes(matches='x', showticklabels=False).update_yaxes(matches='y', showticklabels=False)
-    height = (width - 100) / len(runs) * min(ratio, 1.) * len(ROWS)
-    return style(fig).update_layout(height=int(height) + 60, margin=dict(l=90, r=10, t=40, b=10), dragmode='zoom').update_xaxes(showgrid=False).update_yaxes(showgrid=False)
+    height = ((width or 1180) - 100) / len(runs) * min(ratio, 1.) * len(ROWS)
+    return style(fig).update_layout(width=width, height=int(height) + 65, margin=dict(l=90, r=10, t=55, b=10), dragmode='zoom').update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
 # %% ../nbs/10_figures.ipynb #b9c5a05a
 def class_legend(classes: list[str], palette: list) -> str:

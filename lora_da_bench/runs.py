@@ -27,9 +27,8 @@ from .stability import largest_fall, late_spread
 def reported(path: Path):
     "Turn a failure to write into one line that names the file and what to do"
     try: yield
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
-        raise BadInput(f'{path}: cannot be written ({reason}); everything written before is kept: '
+    except OSError as error:
+        raise BadInput(f'{path}: cannot be written ({error.strerror}); everything written before is kept: '
                        'make room or choose another --out, and start the same command again') from error
 
 def write_atomic(

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['PRESETS', 'RECIPES', 'Preset', 'load_preset', 'field_errors', 'smoke', 'load_domains', 'Config', 'environment',
            'Batch', 'supervised', 'self_training', 'supervised_on_target', 'create_schedule', 'PeakMemory', 'Learner',
-           'predict_all', 'iou_of', 'Watch', 'claim', 'resume_point', 'build_model', 'load_model', 'source_weights',
-           'train', 'clock', 'step_memory', 'finish', 'segment', 'predict_files']
+           'predict_all', 'iou_of', 'Watch', 'claim', 'save_state', 'resume_point', 'build_model', 'load_model',
+           'source_weights', 'train', 'clock', 'finish', 'segment', 'predict_files']
 
-# %% ../nbs/11_training.ipynb #ae50700b
+# %% ../nbs/11_training.ipynb #6d276c50
 import datetime
+import io
 import json
 import platform
 import subprocess
@@ -17,7 +18,7 @@ import sys
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,8 +29,8 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors.torch import save_file
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from safetensors.torch import save
 from torch import nn
 from torch.optim.lr_scheduler import LinearLR, PolynomialLR, SequentialLR
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -68,6 +69,18 @@ class Preset(BaseModel):
     seen: int = Field(32, ge=1)                 # target training frames that pseudo-labels are watched on
     probes: int = Field(4, ge=1)                # held-out frames whose predictions are stored as pictures
     stabilizers: dict[str, dict] = {}           # a stabilizer's options, by its name
+
+    @field_validator('size', 'crop')
+    @classmethod
+    def fits_the_patches(cls, value):
+        if any(n < 32 or n % 4 for n in value): raise ValueError('expected multiples of 4 pixels, at least 32')
+        return value
+
+    @field_validator('stabilizers')
+    @classmethod
+    def are_known(cls, value):
+        for name, options in value.items(): create_stabilizer(name, **options)
+        return value
 
 # %% ../nbs/11_training.ipynb #25250238
 PRESETS = {
@@ -318,6 +331,11 @@ def claim(folder: Path, config: Config, domains: Domains, device: torch.device) 
     write_json(run.folder/'config.json', dict(wanted, dataset=config.preset.dataset, scored=scored, classes=space.classes, palette=space.palette, **environment(device)))
     return run
 
+def save_state(run: Run, state: dict):
+    "Store what an exact resume needs; through memory, so that a full disk is the operating system's plain error"
+    torch.save(state, buffer := io.BytesIO())
+    write_atomic(run.folder/'resume'/'state.pt', lambda p: p.write_bytes(buffer.getbuffer()))
+
 def resume_point(run: Run) -> dict | None:
     "The state that an interrupted run left, or None"
     path = run.folder/'resume'/'state.pt'
@@ -385,18 +403,18 @@ def train(
         step += 1
         seed_step(seed, step)
         batch = learner.views(source, target)
-        if step == 2: run.log(step, peak_memory_bytes=step_memory(learner, batch))  # a whole step, with the optimizer's states there
-        else:
-            start = clock(accelerator.device)
-            losses.append(torch.stack(learner.step(batch)))
-            times.append(clock(accelerator.device) - start)
+        measuring = PeakMemory([*learner.held(), *batch]) if step == 2 else nullcontext()  # a whole step, with the optimizer's states there
+        start = clock(accelerator.device)
+        with measuring: losses.append(torch.stack(learner.step(batch)))
+        if step == 2: run.log(step, peak_memory_bytes=measuring.peak)
+        else: times.append(clock(accelerator.device) - start)
         if step % 10 == 0 or step % every == 0 or step == config.steps:
-            run.log(step, **{f'loss/{t.__name__}': v for t, v in zip(RECIPES[config.recipe], torch.stack(losses).mean(0).tolist())},
-                    step_ms=1000 * np.median(times))
+            run.log(step, **{f'loss/{t.__name__}': v for t, v in zip(RECIPES[config.recipe], torch.stack(losses).mean(0).tolist())})
+            if times: run.log(step, step_ms=1000 * np.median(times))
             losses, times = [], []
         if step % every == 0 or step == config.steps:
             with accelerator.autocast(): watch.look(step, learner.student, stabilizer.teacher)
-            if step < config.steps: write_atomic(run.folder/'resume'/'state.pt', lambda p: torch.save(dict(learner.state(step), labels=watch.labels), p))
+            if step < config.steps: save_state(run, dict(learner.state(step), labels=watch.labels))
             else: finish(run, stabilizer)
         yield step
 
@@ -407,14 +425,9 @@ def clock(device: torch.device) -> float:
     if device.type == 'mps': torch.mps.synchronize()
     return time.perf_counter()
 
-def step_memory(learner: Learner, batch: Batch) -> int:
-    "Do one step and return the most bytes it held"
-    with PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)
-    return memory.peak
-
 def finish(run: Run, stabilizer: Stabilizer):
     "Store the scored weights; the state for resuming is no longer needed"
-    write_atomic(run.folder/f'{stabilizer.saves}.safetensors', lambda p: save_file(saved_tensors(stabilizer), p))
+    write_atomic(run.folder/f'{stabilizer.saves}.safetensors', lambda p: p.write_bytes(save(saved_tensors(stabilizer))))
     (run.folder/'resume'/'state.pt').unlink(missing_ok=True)
 
 # %% ../nbs/11_training.ipynb #bdb28216

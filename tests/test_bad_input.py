@@ -131,6 +131,7 @@ def test_unknown_names(cli, tmp_path):
 
 @pytest.mark.parametrize('change, parts', [
     (dict(stepps=3), ('field stepps', 'expected one of')),
+    (dict(stabilizers={'emma': {}}), ("stabilizer: 'emma' is unknown",)),
     (dict(gap=2), ('field gap', 'less than or equal to 1')),
     (dict(model='swin_small'), ("model: 'swin_small' is unknown", 'swin_small_patch4_window7_224')),
     (dict(weights='absent.pth'), ('absent.pth: no such file',)),
