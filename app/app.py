@@ -13,7 +13,7 @@ from lora_da_bench.figures import class_legend, curves, probe_grid
 from lora_da_bench.labels import BadInput
 from lora_da_bench.runs import find_runs, probes, report_table, snapshot_steps, summary
 
-TITLE = '# Which stabilizer keeps self-training stable, how good is the result, what does it cost?'
+TITLE = '## Which stabilizer keeps self-training stable, how good is the result, what does it cost?'
 HOW_TO_READ = ('The teacher labels the target and the student learns from it: `none` and `lora` teach themselves, `ema` is taught, and scored, by its average. '
                'Pseudo-labels fade where the teacher is unsure. Drag over a picture to zoom all of them, double-click to zoom out.')
 THEME = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])  # fonts of the machine: a web font would need the network

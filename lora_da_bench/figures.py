@@ -34,8 +34,8 @@ def curves(
     runs: list[dict],  # each with 'name', 'stabilizer', 'recipe' and 'metrics', a table with a row a step
 ) -> go.Figure:
     "Quality and stability over steps, all runs in one figure"
-    fig = make_subplots(len(PANELS), 2, shared_xaxes=True, shared_yaxes=True, column_widths=(.25, .75), row_heights=(.5, .25, .25),
-                        horizontal_spacing=.02, vertical_spacing=.05, column_titles=('source training', 'adaptation'))
+    fig = make_subplots(len(PANELS), 2, shared_xaxes=True, column_widths=(.25, .75), row_heights=(.5, .25, .25),
+                        horizontal_spacing=.06, vertical_spacing=.05, column_titles=('source training', 'adaptation'))
     shown = set()
     for run in runs:
         is_source, metrics = run['recipe'] == 'source', run['metrics']
@@ -49,7 +49,9 @@ def curves(
             shown.add(label)
             if is_source and name == 'target_miou' and len(points):
                 fig.add_hline(y=points.iloc[-1], line=dict(color=SOURCE_COLOUR, width=1, dash='dot'), row=row, col=2)
-    for row, title in enumerate(PANELS.values(), 1): fig.update_yaxes(title_text=title, row=row, col=1, tickformat='.0%' if row > 1 else '.2f')
+    for row, title in enumerate(PANELS.values(), 1):
+        fig.update_yaxes(tickformat='.0%' if row > 1 else '.2f', row=row)
+        fig.update_yaxes(title_text=title, row=row, col=1)
     for col in (1, 2): fig.update_xaxes(title_text='step', row=len(PANELS), col=col)
     return style(fig).update_layout(height=580, hovermode='closest')
 

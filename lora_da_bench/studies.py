@@ -55,7 +55,7 @@ def study_gap(
     out: Path,                              # the folder of runs; the result is `gap.json` in it
     preset: Preset,
     gaps=(0., .2, .3, .4, .5, .6, .7, .8, 1.),  # that source only is scored at
-    ceilings=(.5, .7, .3),                  # that are also trained on with labels
+    ceilings=(.3, .5, .7),                  # that are also trained on with labels
     seed: int = 0,
 ) -> Iterator[tuple[str, int, int]]:        # run, step just done, its number of steps
     "Score of source only, and of supervised training on source and target, against the gap"
@@ -72,5 +72,5 @@ def study_gap(
         config, name = Config(preset=supervised, recipe='ceiling', seed=seed, steps=preset.source_steps, source=source), f'ceiling-{gap}-seed{seed}'
         for step in train(out/name, config, load_domains(supervised)): yield name, step, config.steps
         result['ceiling'][gap] = read_metrics(out/name).target_miou.iloc[-1]
-    ran_with = read_config(out/source)
+    ran_with = read_config(out/name)
     write_json(out/'gap.json', {k: ran_with[k] for k in ('command', 'versions', 'device', 'date', 'commit')} | result)
