@@ -83,7 +83,7 @@ def build(root: Path) -> gr.Blocks:
         names = gr.CheckboxGroup(label='Runs', choices=[], elem_id='runs')
         curve_plot = gr.Plot(show_label=False, elem_id='curves')
         with gr.Row(equal_height=True):
-            probe = gr.Radio(label='Probe image (held out)', choices=[], scale=1, elem_id='probe')
+            probe = gr.Radio(label='Probe image (held out)', choices=[], scale=2, elem_id='probe')
             step = gr.Slider(0, 1, value=0, step=1, label='Step (all columns)', scale=3, elem_id='step')
         legend = gr.HTML()
         grid_plot = gr.Plot(show_label=False, elem_id='grid')
