@@ -30,8 +30,11 @@ from rich.table import Column, Table
 from .labels import BadInput
 
 # %% ../nbs/14_cli.ipynb #39e8d966
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode='markdown', context_settings={'help_option_names': ['-h', '--help']},
-                  help='Does LoRA steady self-training as well as EMA does? Adapt a segmentation model from labelled source images to unlabelled target images, compare stabilizers, and see it happen.')
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode='markdown',
+    context_settings={'help_option_names': ['-h', '--help']},
+    help='Does LoRA steady self-training as well as EMA does? Adapt a segmentation model from labelled source images '
+         'to unlabelled target images, compare stabilizers, and see it happen.')
 console, errors = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
 
 def main():
@@ -83,7 +86,8 @@ def free_port(port: int = 7860) -> int:
 
 def start_app(folder: Path, port: int) -> subprocess.Popen:
     "Start the app in the background, wait until it answers, open it in a browser where there is one"
-    process = subprocess.Popen([sys.executable, '-m', 'lora_da_bench.cli', 'app', str(folder), '--port', str(port), '--quiet'], start_new_session=True)
+    command = [sys.executable, '-m', 'lora_da_bench.cli', 'app', str(folder), '--port', str(port), '--quiet']
+    process = subprocess.Popen(command, start_new_session=True)  # Ctrl-C is ours to handle
     with console.status('starting the app'):
         while process.poll() is None:
             with socket.socket() as s:
@@ -162,12 +166,14 @@ def show_report(folder: Path, format: Format = Format.table):
     from lora_da_bench import runs
     result, skipped = runs.report(folder)
     for line in skipped: errors.print(f'skipped: {line}', markup=False)
-    if not result['runs']: raise BadInput(f'{folder}: holds no adaptation that can be read; expected folders of runs with config.json and metrics.jsonl')
+    if not result['runs']:
+        raise BadInput(f'{folder}: holds no adaptation that can be read; expected folders of runs with config.json and metrics.jsonl')
     if format == Format.json: return print(json.dumps(result, indent=1))
     rows = runs.report_table(result['runs'])
     if format == Format.md: return print(runs.markdown(rows))
     for title, columns in (('mIoU on held-out target frames, and how calmly it came', runs.QUALITY), ('what it cost', runs.COST)):
-        table = Table(Column(columns[0], no_wrap=True), *columns[1:], title=title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        table = Table(Column(columns[0], no_wrap=True), *columns[1:], title=title, title_justify='left',
+                      box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for row in rows[columns].itertuples(index=False): table.add_row(*row)
         console.print(table)
 
@@ -180,7 +186,8 @@ def predict(
 ):
     "Segment any pictures with a run's adapted model."
     from lora_da_bench.datasets import read_image
-    if len({p.stem for p in images}) < len(images): raise BadInput('IMAGE...: two pictures have the same name; their label maps would overwrite each other')
+    if len({p.stem for p in images}) < len(images):
+        raise BadInput('IMAGE...: two pictures have the same name; their label maps would overwrite each other')
     for path in images: read_image(path)  # a wrong file is told before the model is loaded
     _, training = load()
     run_to_end((run.name, done, len(images)) for done in training.predict_files(run, images, out))

@@ -58,9 +58,10 @@ def curves(
 # %% ../nbs/10_figures.ipynb #94734835
 def style(fig: go.Figure) -> go.Figure:
     "The look that all figures share: transparent, so that light and dark pages both fit"
-    grid = dict(gridcolor='rgba(128,128,128,.25)', zeroline=False)
-    return fig.update_layout(paper_bgcolor='rgba(0,0,0,0)', plot_bgcolor='rgba(0,0,0,0)', font=dict(color='#808080', size=13), uirevision='same',
-                             margin=dict(l=85, r=15, t=65, b=45), legend=dict(orientation='h', x=1, xanchor='right', y=1.06, yanchor='bottom')).update_xaxes(**grid).update_yaxes(**grid)
+    grid, clear = dict(gridcolor='rgba(128,128,128,.25)', zeroline=False), 'rgba(0,0,0,0)'
+    fig.update_xaxes(**grid).update_yaxes(**grid)
+    return fig.update_layout(paper_bgcolor=clear, plot_bgcolor=clear, font=dict(color='#808080', size=13), uirevision='same',
+                             margin=dict(l=85, r=15, t=65, b=45), legend=dict(orientation='h', x=1, xanchor='right', y=1.06, yanchor='bottom'))
 
 # %% ../nbs/10_figures.ipynb #73bdc39e
 def pseudo_picture(labels: Image.Image, confidence: Image.Image) -> Image.Image:
@@ -106,7 +107,9 @@ def probe_grid(
 ) -> go.Figure:
     "One column a run, one row each for input, truth, pseudo-label, segmentation and errors"
     runs = [run for run in runs if last_snapshot(run, step) is not None]
-    if not runs: return style(go.Figure().update_xaxes(visible=False).update_yaxes(visible=False).add_annotation(text='no snapshots yet', showarrow=False, font_size=18))
+    if not runs:
+        empty = go.Figure().add_annotation(text='no snapshots yet', showarrow=False, font_size=18)
+        return style(empty).update_xaxes(visible=False).update_yaxes(visible=False)
     fig, ratio = make_subplots(len(ROWS), len(runs), horizontal_spacing=.008, vertical_spacing=.008), .5
     for col, run in enumerate(runs, 1):
         at = last_snapshot(run, step)
@@ -116,12 +119,12 @@ def probe_grid(
             if picture is None: continue
             ratio = picture.height / picture.width
             fig.add_image(source=data_uri(picture), row=row, col=col, hoverinfo='skip')
-        fig.add_annotation(text=title, x=.5, y=1, xref='x domain' if col == 1 else f'x{col} domain', yref='y domain' if col == 1 else f'y{col} domain',
-                           yanchor='bottom', showarrow=False, font_size=13)
+        fig.add_annotation(text=title, x=.5, y=1, xref='x domain', yref='y domain', yanchor='bottom', showarrow=False, font_size=13, row=1, col=col)
     for row, name in enumerate(ROWS, 1): fig.update_yaxes(title=dict(text=name, font_size=12), row=row, col=1)
     fig.update_xaxes(matches='x', showticklabels=False).update_yaxes(matches='y', showticklabels=False)
     height = ((width or 1180) - 100) / len(runs) * min(ratio, 1.) * len(ROWS)
-    return style(fig).update_layout(width=width, height=int(height) + 65, margin=dict(l=90, r=10, t=55, b=10), dragmode='zoom').update_xaxes(showgrid=False).update_yaxes(showgrid=False)
+    style(fig).update_layout(width=width, height=int(height) + 65, margin=dict(l=90, r=10, t=55, b=10), dragmode='zoom')
+    return fig.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
 # %% ../nbs/10_figures.ipynb #b9c5a05a
 def class_legend(classes: list[str], palette: list) -> str:

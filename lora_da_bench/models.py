@@ -68,7 +68,8 @@ def create_encoder(
 ) -> nn.Module:
     "A timm Swin that returns its four feature maps; raises `BadInput` for an unknown name or weights that can't be had"
     if name not in swin_names():
-        near = [n for n in swin_names() if n.startswith(name)][:3] or difflib.get_close_matches(name, swin_names(), 3) or ['swin_small_patch4_window7_224']
+        near = [n for n in swin_names() if n.startswith(name)][:3] or difflib.get_close_matches(name, swin_names(), 3)
+        near = near or ['swin_small_patch4_window7_224']
         raise BadInput(f"model: '{name}' is unknown; expected 'mini' or a Swin of timm, such as {', '.join(near)}")
     spec = MINI if name == 'mini' else dict(model_name=name)
     source = {}

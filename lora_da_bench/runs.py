@@ -96,7 +96,8 @@ def read_config(folder: Path) -> dict:
     if not path.exists(): raise BadInput(f'{folder}: not a run; expected a folder with config.json')
     try: config = json.loads(path.read_text())
     except ValueError: raise BadInput(f'{path}: expected a JSON file, but it is cut off or damaged') from None
-    missing = {'recipe', 'stabilizer', 'scored', 'seed', 'steps', 'dataset', 'classes', 'palette'} - (config.keys() if isinstance(config, dict) else set())
+    needed = {'recipe', 'stabilizer', 'scored', 'seed', 'steps', 'dataset', 'classes', 'palette'}
+    missing = needed - (config.keys() if isinstance(config, dict) else set())
     if missing: raise BadInput(f'{path}: not a run of lora-da-bench; field {sorted(missing)[0]} is missing')
     return config
 
@@ -155,8 +156,8 @@ def report(
     runs, skipped = find_runs(root)
     adaptations = [run for run in runs.values() if run['recipe'] != 'source']
     ran_with = {k: adaptations[0].get(k) for k in ('command', 'versions', 'device', 'date', 'commit')} if adaptations else {}
-    drawn = {name: {k: run[k] for k in ('stabilizer', 'recipe', 'seed')} | {'metrics': {c: run['metrics'][c].dropna().to_dict() for c in CURVES if c in run['metrics']}}
-             for name, run in runs.items()}
+    points = lambda metrics: {c: metrics[c].dropna().to_dict() for c in CURVES if c in metrics}
+    drawn = {name: dict(stabilizer=run['stabilizer'], recipe=run['recipe'], seed=run['seed'], metrics=points(run['metrics'])) for name, run in runs.items()}
     return {**ran_with, 'runs': [summary(run) for run in adaptations], 'curves': drawn}, skipped
 
 def curves_of(
@@ -171,11 +172,11 @@ QUALITY = ['run', 'scored', 'start', 'final', 'best', 'largest fall', 'late spre
 COST = ['run', 'step ms', 'peak MB', 'trains', 'saved MB']
 
 def report_table(rows: list[dict]) -> pd.DataFrame:
-    "The rows of a report with plain column names, those of `QUALITY` and `COST`; numbers as text, '–' where there is none; '…' marks a run that is not finished"
+    "A report's rows with the columns `QUALITY` and `COST`, as text: '–' is a number that is not there, '…' a run that is not finished"
     def text(x, form, scale=1): return '–' if x is None else format(x * scale, form)
     return pd.DataFrame([{
         'run': r['name'] + ('' if r['finished'] else ' …'), 'scored': r['scored'],
-        'start': text(r['target_miou']['start'], '.3f'), 'final': text(r['target_miou']['final'], '.3f'), 'best': text(r['target_miou']['best'], '.3f'),
+        **{key: text(r['target_miou'][key], '.3f') for key in ('start', 'final', 'best')},
         'largest fall': text(r['stability']['largest_fall'], '.3f'), 'late spread': text(r['stability']['late_spread'], '.4f'),
         'flips': text(r['stability']['flip_rate'], '.1%'), 'labels right': text(r['stability']['pseudo_accuracy'], '.1%'),
         'step ms': text(r['cost']['step_ms'], '.0f'), 'peak MB': text(r['cost']['peak_memory_bytes'], '.0f', 1e-6),
@@ -189,14 +190,18 @@ def by_stabilizer(rows: list[dict]) -> pd.DataFrame:
         values = values.dropna() * scale
         if values.empty: return '–'
         return format(values.mean(), form) + (f' ± {values.std():{form}}' if len(values) > 1 else '')
-    columns = {'start': ('target_miou.start', '.3f', 1), 'final': ('target_miou.final', '.3f', 1), 'on seen frames': ('seen_miou', '.3f', 1), 'largest fall': ('stability.largest_fall', '.3f', 1),
-               'late spread': ('stability.late_spread', '.4f', 1), 'flips, %': ('stability.flip_rate', '.1f', 100), 'labels right, %': ('stability.pseudo_accuracy', '.1f', 100),
-               'step, ms': ('cost.step_ms', '.0f', 1), 'peak, MB': ('cost.peak_memory_bytes', '.0f', 1e-6), 'trains, M': ('cost.trainable_parameters', '.2f', 1e-6), 'saved, MB': ('cost.saved_bytes', '.1f', 1e-6)}
-    fixed = {'peak, MB', 'trains, M', 'saved, MB'}  # the same for every seed
-    return pd.DataFrame([{'stabilizer': name, 'scored': group.scored.iloc[0], 'seeds': str(len(group))} |
-                         {title: cell(group[key].astype(float).head(1 if title in fixed else None), form, scale) for title, (key, form, scale) in columns.items()}
-                         for name, group in flat.groupby('stabilizer', sort=False)])
+    columns = {  # title: where it is in a summary, format, unit; whether it is the same for every seed
+        'start': ('target_miou.start', '.3f', 1, False), 'final': ('target_miou.final', '.3f', 1, False), 'on seen frames': ('seen_miou', '.3f', 1, False),
+        'largest fall': ('stability.largest_fall', '.3f', 1, False), 'late spread': ('stability.late_spread', '.4f', 1, False),
+        'flips, %': ('stability.flip_rate', '.1f', 100, False), 'labels right, %': ('stability.pseudo_accuracy', '.1f', 100, False),
+        'step, ms': ('cost.step_ms', '.0f', 1, False), 'peak, MB': ('cost.peak_memory_bytes', '.0f', 1e-6, True),
+        'trains, M': ('cost.trainable_parameters', '.2f', 1e-6, True), 'saved, MB': ('cost.saved_bytes', '.1f', 1e-6, True)}
+    def row(name, group):
+        cells = {title: cell(group[key].astype(float).head(1 if fixed else None), form, scale) for title, (key, form, scale, fixed) in columns.items()}
+        return dict(stabilizer=name, scored=group.scored.iloc[0], seeds=str(len(group))) | cells
+    return pd.DataFrame([row(name, group) for name, group in flat.groupby('stabilizer', sort=False)])
 
+# %% ../nbs/09_runs.ipynb #3fceb1c8
 def markdown(table: pd.DataFrame) -> str:
     "A table as Markdown"
     line = lambda cells: '| ' + ' | '.join(cells) + ' |'

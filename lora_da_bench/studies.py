@@ -44,7 +44,8 @@ def adapt_once(
     out, source = Path(out), f'source-seed{seed}'
     steps, domains, root = steps or preset.steps, load_domains(preset, root), root and str(Path(root).resolve())
     config = Config(preset=preset, recipe='source', seed=seed, steps=preset.source_steps, root=root)
-    adaptations = {f'{name}-seed{seed}': config.model_copy(update=dict(recipe='plain', stabilizer=name, steps=steps, source=source)) for name in stabilizers}
+    adaptation = config.model_copy(update=dict(recipe='plain', steps=steps, source=source))
+    adaptations = {f'{name}-seed{seed}': adaptation.model_copy(update=dict(stabilizer=name)) for name in stabilizers}
     for c in adaptations.values(): c.create_stabilizer()  # a misspelt name is told now, not after the source training
     for step in train(out/source, config, domains): yield source, step, config.steps
     for name, step in take_turns({name: train(out/name, c, domains) for name, c in adaptations.items()}):

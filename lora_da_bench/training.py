@@ -144,8 +144,10 @@ def environment(device: torch.device) -> dict:
     try: commit = subprocess.run(['git', '-C', here, 'rev-parse', 'HEAD'], capture_output=True, text=True, timeout=5).stdout.strip() or None
     except (OSError, subprocess.SubprocessError): commit = None
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)'
-    return dict(command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]), device=name, commit=commit, date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='milliseconds'),
-                versions={p: version(p) for p in ('torch', 'timm', 'peft', 'accelerate', 'segmentation-models-pytorch', 'lora_da_bench')} | {'python': platform.python_version()})
+    packages = 'torch', 'timm', 'peft', 'accelerate', 'segmentation-models-pytorch', 'lora_da_bench'
+    return dict(command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]), device=name, commit=commit,
+                date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='milliseconds'),
+                versions={p: version(p) for p in packages} | {'python': platform.python_version()})
 
 # %% ../nbs/11_training.ipynb #1e55afad
 class Batch(NamedTuple):
@@ -324,11 +326,13 @@ def claim(folder: Path, config: Config, domains: Domains, device: torch.device) 
         flat = lambda d: dict(d['preset'], **{k: v for k, v in d.items() if k != 'preset'})
         for field, value in flat(wanted).items():
             if flat(there).get(field) != value:
-                raise BadInput(f'{run.folder/"config.json"}: holds a run with {field} = {flat(there).get(field)!r}, asked for is {value!r}; choose another --out')
+                raise BadInput(f'{run.folder/"config.json"}: holds a run with {field} = {flat(there).get(field)!r}, '
+                               f'asked for is {value!r}; choose another --out')
         return run
     space = domains.space
     scored = config.create_stabilizer().scored
-    write_json(run.folder/'config.json', dict(wanted, dataset=config.preset.dataset, scored=scored, classes=space.classes, palette=space.palette, **environment(device)))
+    described = dict(dataset=config.preset.dataset, scored=scored, classes=space.classes, palette=space.palette)
+    write_json(run.folder/'config.json', wanted | described | environment(device))
     return run
 
 def save_state(run: Run, state: dict):
@@ -341,7 +345,9 @@ def resume_point(run: Run) -> dict | None:
     path = run.folder/'resume'/'state.pt'
     if not path.exists(): return None
     try: return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error: raise BadInput(f'{path}: expected the state of an interrupted run, but it cannot be read ({type(error).__name__}); remove {run.folder} to start over') from None
+    except Exception as error:
+        raise BadInput(f'{path}: expected the state of an interrupted run, but it cannot be read ({type(error).__name__}); '
+                       f'remove {run.folder} to start over') from None
 
 # %% ../nbs/11_training.ipynb #b1655cd2
 def build_model(config: Config, n_classes: int) -> Segmenter:

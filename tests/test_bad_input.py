@@ -1,6 +1,7 @@
 "A user's mistakes: one line that names the file or field and what was expected, exit code 2, nothing lost."
 
 import json
+import os
 import subprocess
 import sys
 
@@ -159,3 +160,11 @@ def test_full_disk(quickstart, tmp_path):
     assert list(runs) == ['source-seed0'] and not skipped and len(runs['source-seed0']['metrics']) > 0
     assert not list((tmp_path/'out').rglob('*.tmp'))
     assert subprocess.run(command('quickstart', '--smoke', '--no-app', '--out', tmp_path/'out'), capture_output=True).returncode == 0
+
+
+def test_hub_out_of_reach(tmp_path):
+    preset = dict(json.loads(PRESETS['streetscenes'].model_dump_json()), model='swin_tiny_patch4_window7_224', weights='hub')
+    (tmp_path/'hub.json').write_text(json.dumps(preset))
+    done = subprocess.run(command('train', '--preset', tmp_path/'hub.json', '--out', tmp_path/'out'), capture_output=True, text=True,
+                          env=os.environ | {'HF_HUB_OFFLINE': '1', 'HF_HOME': str(tmp_path/'cache')})
+    is_one_line((done.returncode, done.stdout, done.stderr), 'weights: hub: swin_tiny_patch4_window7_224 could not be fetched from the hub', 'give the file')
