@@ -11,7 +11,7 @@ import gradio as gr
 
 from lora_da_bench.figures import class_legend, curves, probe_grid
 from lora_da_bench.labels import BadInput
-from lora_da_bench.runs import find_runs, probes, report_table, snapshot_steps, summary
+from lora_da_bench.runs import find_runs, probes, report_table, snapshot_steps, summary, weights_path
 
 TITLE = '## Which stabilizer keeps self-training stable, how good is the result, what does it cost?'
 HOW_TO_READ = ('The teacher labels the target and the student learns from it: `none` and `lora` teach themselves, `ema` is taught, and scored, by its average. '
@@ -20,10 +20,9 @@ THEME = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospac
 
 
 def signature(root: Path) -> tuple:
-    "Changes when something below the folder of runs has changed"
-    folders = [root, *(p for p in root.iterdir() if p.is_dir())]
-    files = [p for folder in folders for name in ('config.json', 'metrics.jsonl') if (p := folder/name).exists()]
-    return tuple(sorted((str(p), p.stat().st_mtime_ns if p.is_file() else 0) for p in (*folders, *files)))
+    "Changes when a run has appeared or has been looked at again; not with every step, so that watching costs the training little"
+    folders = [root, *sorted(p for p in root.iterdir() if p.is_dir())]
+    return tuple((str(p), (p/'config.json').exists(), sum(1 for _ in p.glob('snapshots/*/*.png')), weights_path(p) is not None) for p in folders)
 
 
 def slider_steps(runs: list[dict]) -> list[int]:

@@ -301,8 +301,8 @@ class Watch:
             values |= {'seen_miou': np.nanmean(iou_of(labels, truth, len(names))), 'pseudo_accuracy': pseudo_label_accuracy(labels, truth)}
         if self.labels is not None: values |= {'flip_rate': flip_rate(self.labels, labels)}
         self.labels = labels
-        self.take_pictures(step, student, teacher)
         self.run.log(step, **values)
+        self.take_pictures(step, student, teacher)  # last: who watches takes new pictures as the sign that all is there
 
     def take_pictures(self, step: int, student: nn.Module, teacher: nn.Module):
         "Per probe: what the teacher says and how sure it is, what the student says; input and label once"

@@ -67,15 +67,17 @@ def test_unticking_a_run_takes_its_column_away(open_page, quickstart):
     assert not page.problems
 
 
-def test_it_grows_while_a_run_is_training(open_page, runs):
-    folder = runs/'lora-seed0'
-    lines = (folder/'metrics.jsonl').read_text().splitlines()
+def test_it_grows_while_a_run_is_training(open_page, runs, tmp_path):
+    whole, folder = runs/'lora-seed0', tmp_path/'watched/lora-seed0'
+    shutil.copytree(runs, folder.parent, ignore=lambda d, names: {'step-000020', 'adapter.safetensors'} & set(names) if 'lora' in d else set())
+    lines = (whole/'metrics.jsonl').read_text().splitlines()
     (folder/'metrics.jsonl').write_text('\n'.join(l for l in lines if json.loads(l)['step'] <= 10) + '\n')
-    page, _ = open_page(runs)
+    page, _ = open_page(folder.parent)
     drawn(page)
     before = page.evaluate(POINTS)
     page.wait_for_function("() => document.querySelector('#status')?.innerText?.includes('lora-seed0 10 / 20')")
-    (folder/'metrics.jsonl').write_text('\n'.join(lines) + '\n')
+    (folder/'metrics.jsonl').write_text('\n'.join(lines) + '\n')   # in the order in which training writes
+    shutil.copytree(whole/'snapshots/step-000020', folder/'snapshots/step-000020')
     page.wait_for_function("before => document.querySelector('#curves .js-plotly-plot')._fullData.map(t => t.x.length).join() !== before.join()", arg=before)
     assert sum(page.evaluate(POINTS)) == sum(before) + 3
     page.wait_for_function("() => document.querySelector('#status')?.innerText?.includes('All runs are done')")
