@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'console', 'errors', 'Out', 'Root', 'PresetName', 'main', 'program', 'show_progress', 'run_to_end', 'load',
-           'free_port', 'start_app', 'Format', 'quickstart', 'train', 'report', 'show_report', 'predict', 'open_app',
-           'gap']
+           'free_port', 'start_app', 'leave_with_parent', 'Format', 'quickstart', 'train', 'report', 'show_report',
+           'predict', 'open_app', 'gap']
 
 # %% ../nbs/14_cli.ipynb #5485ab04
 import json
@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import webbrowser
 from enum import Enum
@@ -53,7 +54,7 @@ def program() -> str:
 def show_progress(progress):
     "Consume `(run, step, steps)` and draw a bar a run"
     columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn()
-    with Progress(*columns, console=console) as bars:
+    with Progress(*columns, console=console, refresh_per_second=2) as bars:  # drawing takes time from training
         tasks, preparing = {}, bars.add_task('preparing', total=None)
         for name, step, steps in progress:
             bars.update(preparing, visible=False)
@@ -98,6 +99,13 @@ def start_app(folder: Path, port: int) -> subprocess.Popen:
     console.print(f'The app shows everything as it grows: [bold]{url}[/]')
     if sys.stdout.isatty() and (sys.platform != 'linux' or os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')): webbrowser.open(url)
     return process
+
+# %% ../nbs/14_cli.ipynb #c1827afe
+def leave_with_parent():
+    "End this process when the one that started it is gone, however it went"
+    parent = os.getppid()
+    while os.getppid() == parent: time.sleep(1)
+    os._exit(0)
 
 # %% ../nbs/14_cli.ipynb #f136d9df
 class Format(str, Enum):
@@ -204,6 +212,7 @@ def open_app(
     if not folder.is_dir(): raise BadInput(f'{folder}: no such folder; expected one with runs')
     from lora_da_bench_app.app import build, serve
     port = port or free_port()
+    if quiet: threading.Thread(target=leave_with_parent, daemon=True).start()
     if not quiet: console.print(f'The app is at [bold]http://127.0.0.1:{port}[/]; Ctrl-C ends it.')
     serve(build(folder), port)
 

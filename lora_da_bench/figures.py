@@ -110,7 +110,8 @@ def probe_grid(
     if not runs:
         empty = go.Figure().add_annotation(text='no snapshots yet', showarrow=False, font_size=18)
         return style(empty).update_xaxes(visible=False).update_yaxes(visible=False)
-    fig, ratio = make_subplots(len(ROWS), len(runs), horizontal_spacing=.008, vertical_spacing=.008), .5
+    columns, ratio = max(3, len(runs)), .5  # one run alone should not fill the page
+    fig = make_subplots(len(ROWS), columns, horizontal_spacing=.008, vertical_spacing=.008)
     for col, run in enumerate(runs, 1):
         at = last_snapshot(run, step)
         title = f"<b>{run['name']}</b><br>step {at}"
@@ -122,7 +123,7 @@ def probe_grid(
         fig.add_annotation(text=title, x=.5, y=1, xref='x domain', yref='y domain', yanchor='bottom', showarrow=False, font_size=13, row=1, col=col)
     for row, name in enumerate(ROWS, 1): fig.update_yaxes(title=dict(text=name, font_size=12), row=row, col=1)
     fig.update_xaxes(matches='x', showticklabels=False).update_yaxes(matches='y', showticklabels=False)
-    height = ((width or 1180) - 100) / len(runs) * min(ratio, 1.) * len(ROWS)
+    height = ((width or 1180) - 100) / columns * min(ratio, 1.) * len(ROWS)
     style(fig).update_layout(width=width, height=int(height) + 65, margin=dict(l=90, r=10, t=55, b=10), dragmode='zoom')
     return fig.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
