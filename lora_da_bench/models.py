@@ -24,6 +24,7 @@ class Output(NamedTuple):
     "What a segmenter says of a batch of images"
     logits: torch.Tensor  # (B, K, H, W), float
     aux: torch.Tensor     # (B, K, H/16, W/16), the auxiliary head's, at its own size
+    feature: torch.Tensor # (B, C, H/16, W/16), the third feature map: what alignment aligns
 
 # %% ../nbs/04_models.ipynb #eeb5aa47
 class Segmenter(nn.Module):
@@ -51,7 +52,7 @@ class Segmenter(nn.Module):
         features = [f.permute(0, 3, 1, 2) for f in self.encoder((images - self.mean) / self.std)]  # timm's Swin is NHWC
         aux = self.aux_head(features[2])
         logits = self.head(self.decoder([None, None, *features]))  # the decoder skips strides 1 and 2
-        return Output(F.interpolate(logits, images.shape[-2:], mode='bilinear', align_corners=False), aux)
+        return Output(F.interpolate(logits, images.shape[-2:], mode='bilinear', align_corners=False), aux, features[2])
 
 # %% ../nbs/04_models.ipynb #f2eab500
 MINI = dict(model_name='swin_tiny_patch4_window7_224', embed_dim=48, depths=(2, 2, 2, 2), num_heads=(3, 6, 12, 24), window_size=4)
@@ -65,9 +66,10 @@ def create_encoder(
     name: str,              # one of `swin_names()`
     size: tuple[int, int],  # (H, W) of training images; other sizes work too
     weights: str,           # 'random', 'hub', or a file of timm weights (.safetensors, .pth)
+    drop_path: float = .1,  # share of residual branches that are left out in training, at the deepest block; 0.3 as published
 ) -> nn.Module:
     "A timm Swin that returns its four feature maps; raises `BadInput` for an unknown name or weights that can't be had"
-    if name not in swin_names():
+    if name not in swin_names() and name not in timm.list_pretrained('swin_*'):
         near = [n for n in swin_names() if n.startswith(name)][:3] or difflib.get_close_matches(name, swin_names(), 3)
         near = near or ['swin_small_patch4_window7_224']
         raise BadInput(f"model: '{name}' is unknown; expected 'mini' or a Swin of timm, such as {', '.join(near)}")
@@ -78,7 +80,8 @@ def create_encoder(
         source = dict(pretrained_cfg_overlay=dict(file=str(weights)))
     if name == 'mini' and weights == 'hub': raise BadInput("weights: nobody published weights for 'mini'; expected 'random' or a file")
     try:
-        return timm.create_model(**spec, pretrained=weights != 'random', features_only=True, img_size=tuple(size), strict_img_size=False, **source)
+        return timm.create_model(**spec, pretrained=weights != 'random', features_only=True, img_size=tuple(size), strict_img_size=False,
+                                 drop_path_rate=drop_path, **source)
     except Exception as error:  # the hub's client raises many kinds; all of them mean the same to the user
         if weights == 'random': raise
         where = 'could not be fetched from the hub; download them elsewhere and give the file' if weights == 'hub' else 'does not fit'
@@ -91,20 +94,24 @@ def create_model(
     size: tuple[int, int],     # (H, W) of training images
     weights: str = 'random',   # for the encoder: 'random', 'hub' or a file
     decoder_channels: int = 64,
+    drop_path: float = .1,
 ) -> Segmenter:
     "Build a segmenter; decoder and heads start at random values"
-    encoder = create_encoder(name, size, weights)
+    encoder = create_encoder(name, size, weights, drop_path)
     cfg = getattr(encoder, 'pretrained_cfg', None) or {}
     return Segmenter(encoder, n_classes, decoder_channels, cfg.get('mean', (.485, .456, .406)), cfg.get('std', (.229, .224, .225)))
 
 # %% ../nbs/04_models.ipynb #5635ba15
 def segmentation_loss(
     output: Output,
-    labels: torch.Tensor,  # (B, H, W) int64 of class ids; `IGNORE` pixels don't count
-) -> torch.Tensor:         # scalar; 0 where every pixel is ignored
+    labels: torch.Tensor,                  # (B, H, W) int64 of class ids; `IGNORE` pixels don't count
+    weights: torch.Tensor | None = None,   # (B, H, W) in 0..1, of each pixel's loss; None: 1
+) -> torch.Tensor:                         # scalar; 0 where every pixel is ignored
     "`CE(logits, labels) + 0.4 CE(aux, labels)`, a mean over the pixels that have a label"
     aux = F.interpolate(output.aux, labels.shape[-2:], mode='bilinear', align_corners=False)
-    ce = lambda logits: F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction='sum') / (labels != IGNORE).sum().clamp(min=1)
+    def ce(logits):
+        loss = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction='none')
+        return (loss if weights is None else weights * loss).sum() / (labels != IGNORE).sum().clamp(min=1)
     return ce(output.logits) + .4 * ce(aux)
 
 # %% ../nbs/04_models.ipynb #6e5c757e

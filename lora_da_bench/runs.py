@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['CURVES', 'QUALITY', 'COST', 'reported', 'write_atomic', 'write_json', 'Run', 'read_events', 'read_config',
-           'read_metrics', 'weights_path', 'find_runs', 'summary', 'report', 'curves_of', 'report_table',
-           'by_stabilizer', 'markdown', 'step_folder', 'snapshot_steps', 'probes', 'read_snapshot']
+           'read_metrics', 'weights_path', 'find_runs', 'summary', 'ran_with', 'arm_of', 'report', 'curves_of',
+           'report_table', 'by_stabilizer', 'markdown', 'step_folder', 'snapshot_steps', 'probes', 'read_snapshot',
+           'labels_folder', 'labelled_frames', 'read_labels']
 
 # %% ../nbs/09_runs.ipynb #608395ee
 import json
@@ -68,11 +69,11 @@ class Run:
         write_atomic(self.folder/'metrics.jsonl', lambda p: p.write_text(''.join(json.dumps(e) + '\n' for e in events)))
 
     def save_image(self, image: Image.Image, *place: str):
-        "Store a PNG below `snapshots/`"
-        write_atomic(self.folder.joinpath('snapshots', *place).with_suffix('.png'), lambda p: image.save(p, format='PNG'))
+        "Store a PNG below the run's folder"
+        write_atomic(self.folder.joinpath(*place[:-1], f'{place[-1]}.png'), lambda p: image.save(p, format='PNG'))
 
     def save_labels(self, classes: np.ndarray, space: LabelSpace, *place: str):
-        "Store a label map `(H, W)` as a palette PNG below `snapshots/`"
+        "Store a label map `(H, W)` as a palette PNG below the run's folder"
         self.save_image(label_image(classes, space), *place)
 
 # %% ../nbs/09_runs.ipynb #a47dde3e
@@ -140,7 +141,7 @@ def summary(
         name=run['name'], stabilizer=run['stabilizer'], seed=run['seed'], dataset=run['dataset'], steps=run['steps'],
         recipe=run['recipe'], scored=run['scored'], finished=bool(len(metrics) and metrics.index[-1] >= run['steps']),
         target_miou=dict(start=scores[0] if scores else None, final=only(scores), best=max(scores, default=None)),
-        seen_miou=only(column('seen_miou')),
+        seen_miou=only(column('seen_miou')), labels=dict(miou=only(column('labels_miou')), accuracy=only(column('labels_accuracy'))),
         stability=dict(largest_fall=largest_fall(scores) if scores else None, late_spread=number(late_spread(scores)),
                        flip_rate=float(np.mean(flips)) if flips else None, pseudo_accuracy=only(column('pseudo_accuracy'))),
         cost=dict(step_ms=float(np.median(column('step_ms'))) if 'step_ms' in metrics else None,
@@ -149,16 +150,23 @@ def summary(
 # %% ../nbs/09_runs.ipynb #d0635fe5
 CURVES = ('target_miou', 'seen_miou', 'pseudo_accuracy', 'flip_rate')  # what a report keeps of each step
 
+def ran_with(config: dict) -> dict:
+    "What a run ran with, for a result file"
+    return {k: config[k] for k in ('command', 'versions', 'device', 'date', 'commit') if k in config}
+
+def arm_of(name: str) -> str:
+    "A run's name without its seed and round: what it is compared as"
+    return re.sub(r'-seed\d+(-round\d+)?$', '', name)
+
 def report(
     root: Path,  # a folder of runs, or one run
 ) -> tuple[dict, list[str]]:  # {'runs': a `summary` each, 'curves': by run, and what they ran with}; one line for each folder that was skipped
     "Quality, stability and cost of every adaptation"
     runs, skipped = find_runs(root)
     adaptations = [run for run in runs.values() if run['recipe'] != 'source']
-    ran_with = {k: adaptations[0].get(k) for k in ('command', 'versions', 'device', 'date', 'commit')} if adaptations else {}
     points = lambda metrics: {c: metrics[c].dropna().to_dict() for c in CURVES if c in metrics}
     drawn = {name: dict(stabilizer=run['stabilizer'], recipe=run['recipe'], seed=run['seed'], metrics=points(run['metrics'])) for name, run in runs.items()}
-    return {**ran_with, 'runs': [summary(run) for run in adaptations], 'curves': drawn}, skipped
+    return {**ran_with(adaptations[0] if adaptations else {}), 'runs': [summary(run) for run in adaptations], 'curves': drawn}, skipped
 
 def curves_of(
     result: dict,   # of `report`, perhaps through a JSON file
@@ -222,4 +230,17 @@ def probes(folder: Path) -> list[str]:
 def read_snapshot(folder: Path, *place: str) -> Image.Image | None:
     "A PNG below `snapshots/`, or None where there is none (yet)"
     path = Path(folder).joinpath('snapshots', *place).with_suffix('.png')
+    return Image.open(path) if path.exists() else None
+
+# %% ../nbs/09_runs.ipynb #db50db45
+def labels_folder(folder: Path) -> Path: return Path(folder)/'pseudo-labels'
+
+def labelled_frames(folder: Path) -> list[str]:
+    "The names of the target frames that a run has labelled, those that can be looked at with their input first"
+    names = sorted(p.stem for p in labels_folder(folder).glob('*.png'))
+    return sorted(names, key=lambda n: not (labels_folder(folder)/'input'/f'{n}.png').exists())
+
+def read_labels(folder: Path, *place: str) -> Image.Image | None:
+    "A PNG below `pseudo-labels/`, or None where there is none"
+    path = labels_folder(folder).joinpath(*place[:-1], f'{place[-1]}.png')
     return Image.open(path) if path.exists() else None

@@ -1,3 +1,4 @@
+import os
 import shutil
 import socket
 import subprocess
@@ -7,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+
+@pytest.fixture(scope='session', autouse=True)
+def cache(tmp_path_factory):
+    "Surveys are cached where only this session finds them"
+    os.environ['LORA_DA_BENCH_CACHE'] = str(tmp_path_factory.mktemp('cache'))
 
 
 def command(*args) -> list[str]: return [sys.executable, '-m', 'lora_da_bench.cli', *map(str, args)]
@@ -75,3 +81,54 @@ def camvid(tmp_path) -> Path:
             Image.fromarray(image).save(root/split/f'{name}.jpg')
             Image.fromarray(np.where(label < 11, label, 11).astype(np.uint8)).save(root/f'{split}annot'/f'{name}.png')
     return root
+
+
+@pytest.fixture
+def published(tmp_path) -> Path:
+    "Made-up files in the layouts and encodings of GTA5, SYNTHIA and Cityscapes"
+    import cv2
+    import numpy as np
+    from PIL import Image
+
+    from lora_da_bench.datasets import CITIES
+    from lora_da_bench.labels import CITYSCAPES, CITYSCAPES_IDS, GTA5, SYNTHIA, label_image
+    from lora_da_bench.scenes import scene
+    root = tmp_path/'data'
+    def ids(label, space):
+        "A dataset's ids for 19 classes; what it lacks becomes its id 0"
+        table = {c: i for i, c in space.ids.items() if c < 255}
+        of = [table.get(space.classes.index(n), 0) if n in space.classes else 0 for n in CITYSCAPES.classes]
+        return np.array([*of, *[0] * 237], np.uint16)[label]
+    def write(path, image):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    for i in range(4):
+        image, label = scene(i, (76, 128))
+        write(root/f'gta5/images/{i:05}.png', Image.fromarray(image))
+        write(root/f'gta5/labels/{i:05}.png', label_image(ids(label, GTA5), CITYSCAPES))
+        write(root/f'synthia/RAND_CITYSCAPES/RGB/{i:07}.png', Image.fromarray(image))
+        folder = root/'synthia/RAND_CITYSCAPES/GT/LABELS'
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder/f'{i:07}.png'), np.stack([np.zeros_like(label), np.full_like(label, 99), ids(label, SYNTHIA)], -1).astype(np.uint16))  # BGR
+    for split, cities in CITIES.items():
+        for i, city in enumerate(cities):
+            image, label = scene(i, (64, 128), .6)
+            write(root/f'cityscapes/leftImg8bit/{split}/{city}/{city}_000000_{i:06}_leftImg8bit.png', Image.fromarray(image))
+            if split != 'test':
+                write(root/f'cityscapes/gtFine/{split}/{city}/{city}_000000_{i:06}_gtFine_labelIds.png', Image.fromarray(ids(label, CITYSCAPES_IDS).astype(np.uint8)))
+    return root
+
+
+@pytest.fixture
+def small_published(tmp_path):
+    "A published preset, but for a `mini` Swin and small numbers: a JSON file for `--preset`"
+    import json
+
+    from lora_da_bench.experiments import PRESETS
+    def write(name: str = 'gta5-cityscapes-swin-s', **changes) -> Path:
+        small = dict(size=(64, 128), crop=(32, 64), source_crop=(36, 64), model='mini', weights='random', decoder_channels=16, batch_size=2,
+                     steps=4, rounds=1, warmup=2, eval_every=2, seen=2, probes=1)
+        path = tmp_path/f'{name}.json'
+        path.write_text(json.dumps(json.loads(PRESETS[name].model_dump_json()) | small | changes))
+        return path
+    return write

@@ -10,8 +10,8 @@ import pytest
 from conftest import command
 from PIL import Image
 
+from lora_da_bench.experiments import PRESETS
 from lora_da_bench.runs import find_runs
-from lora_da_bench.training import PRESETS
 
 
 def is_one_line(result, *parts):
@@ -115,9 +115,37 @@ def test_other_size(cli, camvid, tmp_path):
     is_one_line(camvid_run(cli, camvid, tmp_path/'out'), '0016E5_1.png: is 60 x 45 pixels, its image 120 x 90')
 
 
-def test_broken_frame(cli, camvid, tmp_path):
-    (camvid/'train/0016E5_1.jpg').write_bytes((camvid/'train/0016E5_1.jpg').read_bytes()[:700])
-    is_one_line(camvid_run(cli, camvid, tmp_path/'out'), '0016E5_1.jpg: expected a JPEG or PNG image')
+def cut_off(path): path.write_bytes(path.read_bytes()[:700])
+
+
+def test_broken_frame_is_reported_and_skipped(camvid, tmp_path):
+    cut_off(camvid/'train/0016E5_1.jpg')
+    done = subprocess.run(command('train', '--preset', camvid_preset(tmp_path), '--root', camvid, '--steps', '4', '--out', tmp_path/'out'), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count('skipped: ') == 2 and '0016E5_1.jpg: expected a JPEG or PNG image' in done.stderr   # once a run
+    runs, _ = find_runs(tmp_path/'out')
+    assert all(run['metrics'].unreadable_files.iloc[-1] == 1 for run in runs.values()) and len(runs) == 2
+
+
+def test_too_many_broken_frames(cli, camvid, tmp_path):
+    cut_off(camvid/'train/0016E5_1.jpg')
+    preset = camvid_preset(tmp_path, max_unreadable=0)
+    is_one_line(cli('train', '--preset', preset, '--root', camvid, '--out', tmp_path/'out'), '0016E5_1.jpg: expected a JPEG or PNG image', '1 unreadable files, and max_unreadable is 0')
+    for name in ('0006R0_1', '0006R0_2', '0016E5_2'): cut_off(camvid/f'train/{name}.jpg')
+    is_one_line(cli('train', '--preset', camvid_preset(tmp_path), '--root', camvid, '--out', tmp_path/'out2'), 'expected a JPEG or PNG image', 'unreadable files')
+
+
+def test_broken_held_out_frame(cli, camvid, tmp_path):
+    "A score that left a frame out would be another score"
+    cut_off(camvid/'test/0001TP_4.jpg')
+    is_one_line(camvid_run(cli, camvid, tmp_path/'out'), '0001TP_4.jpg: expected a JPEG or PNG image')
+
+
+def camvid_preset(tmp_path, **changes):
+    from lora_da_bench.experiments import smoke
+    path = tmp_path/'camvid.json'
+    path.write_text(json.dumps(json.loads(smoke(PRESETS['camvid-day-dusk']).model_dump_json()) | dict(source_steps=4, steps=4, eval_every=2) | changes))
+    return path
 
 
 def test_missing_root(cli, tmp_path):
@@ -126,13 +154,16 @@ def test_missing_root(cli, tmp_path):
 
 
 def test_unknown_names(cli, tmp_path):
-    is_one_line(cli('train', '--stabilizer', 'lorra', '--out', tmp_path/'out'), "stabilizer: 'lorra' is unknown; expected none, ema, lora")
+    is_one_line(cli('train', '--stabilizer', 'lorra', '--out', tmp_path/'out'), "stabilizer: 'lorra' is unknown; expected none, ema, lora, slow, frozen")
+    is_one_line(cli('train', '--recipe', 'planes', '--out', tmp_path/'out'), "recipe: 'planes' is unknown; expected source, plain, transda, mixed, ceiling")
     is_one_line(cli('train', '--preset', 'streets', '--out', tmp_path/'out'), "preset: 'streets' is unknown; expected streetscenes")
 
 
 @pytest.mark.parametrize('change, parts', [
     (dict(stepps=3), ('field stepps', 'expected one of')),
     (dict(stabilizers={'emma': {}}), ("stabilizer: 'emma' is unknown",)),
+    (dict(recipes={'mixed': {'mixx': True}}), ('recipes.mixed: field mixx', 'expected one of')),
+    (dict(scale=(2, 1)), ('field scale', 'the smaller one first')),
     (dict(gap=2), ('field gap', 'less than or equal to 1')),
     (dict(model='swin_small'), ("model: 'swin_small' is unknown", 'swin_small_patch4_window7_224')),
     (dict(weights='absent.pth'), ('absent.pth: no such file',)),

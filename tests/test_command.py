@@ -12,8 +12,8 @@ import pytest
 from conftest import command
 from PIL import Image
 
+from lora_da_bench.experiments import PRESETS, smoke
 from lora_da_bench.runs import find_runs, read_metrics, weights_path
-from lora_da_bench.training import PRESETS, smoke
 
 
 def test_three_runs_from_the_same_start(quickstart):
