@@ -9,9 +9,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from lora_da_bench.figures import class_legend, curves, probe_grid
+from lora_da_bench.figures import class_legend, curves, label_grid, probe_grid
 from lora_da_bench.labels import BadInput
-from lora_da_bench.runs import find_runs, probes, report_table, snapshot_steps, summary, weights_path
+from lora_da_bench.runs import find_runs, labelled_frames, labels_folder, probes, report_table, snapshot_steps, summary, weights_path
 
 TITLE = '## Which stabilizer keeps self-training stable, how good is the result, what does it cost?'
 HOW_TO_READ = ('The teacher labels the target and the student learns from it: `none` and `lora` teach themselves, `ema` is taught, and scored, by its average. '
@@ -22,13 +22,19 @@ THEME = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospac
 def signature(root: Path) -> tuple:
     "Changes when a run has appeared or has been looked at again; not with every step, so that watching costs the training little"
     folders = [root, *sorted(p for p in root.iterdir() if p.is_dir())]
-    return tuple((str(p), (p/'config.json').exists(), sum(1 for _ in p.glob('snapshots/*/*.png')), weights_path(p) is not None) for p in folders)
+    return tuple((str(p), (p/'config.json').exists(), sum(1 for _ in p.glob('snapshots/*/*.png')), weights_path(p) is not None,
+                  sum(1 for _ in labels_folder(p).glob('*.png')) // 100) for p in folders)
 
 
 def slider_steps(runs: list[dict]) -> list[int]:
     "The steps that can be looked at: those of the adaptations, or of the source run as long as there is none"
     adaptations = [run for run in runs if run['recipe'] != 'source']
     return sorted({s for run in adaptations or runs for s in snapshot_steps(run['folder'])})
+
+
+def all_labelled(runs: list[dict]) -> list[str]:
+    "The target frames that rounds have labelled; those that can be looked at with their input first"
+    return list(dict.fromkeys(name for run in runs for name in labelled_frames(run['folder'])))
 
 
 def build(root: Path) -> gr.Blocks:
@@ -52,13 +58,16 @@ def build(root: Path) -> gr.Blocks:
     def grid(names, probe, step):
         return probe_grid(chosen(names)[0], probe or '00', int(step))
 
-    def redraw(names, probe, step):
-        runs, skipped = chosen(names)
-        return curves(runs), probe_grid(runs, probe or '00', int(step)), table(runs), status(runs, skipped)
+    def rounds(names, frame):
+        return label_grid(chosen(names)[0], frame) if frame else gr.skip()
 
-    def refresh(names, probe, step, seen, known):
+    def redraw(names, probe, step, frame):
+        runs, skipped = chosen(names)
+        return curves(runs), probe_grid(runs, probe or '00', int(step)), table(runs), status(runs, skipped), label_grid(runs, frame) if frame else gr.skip()
+
+    def refresh(names, probe, step, frame, seen, known):
         "Every two seconds: draw what is new, or leave everything alone"
-        if (now := signature(root)) == seen: return [gr.skip()] * 9
+        if (now := signature(root)) == seen: return [gr.skip()] * 12
         everything, skipped = chosen(None)
         new = [run['name'] for run in everything if run['name'] not in known]
         names = [*(names or []), *new]  # a run that appears is shown; one that was unticked stays so
@@ -70,11 +79,15 @@ def build(root: Path) -> gr.Blocks:
         step = last if follows or step > last else step
         spacing = min((b - a for a, b in zip(steps, steps[1:])), default=1)
         first = everything[0] if everything else None
+        frames = all_labelled(runs)
+        frame = frame if frame in frames else (frames or [None])[0]
         return (gr.CheckboxGroup(choices=[run['name'] for run in everything], value=names),
                 gr.Radio(choices=numbers, value=probe if probe in numbers else (numbers or [None])[0]),
                 gr.Slider(maximum=max(last, 1), value=step, step=spacing),
                 curves(runs), probe_grid(runs, probe or '00', int(step)), table(runs), status(everything, skipped),
-                class_legend(first['classes'], first['palette']) if first else '', (now, [run['name'] for run in everything]))
+                class_legend(first['classes'], first['palette']) if first else '',
+                gr.Accordion(visible=bool(frames)), gr.Dropdown(choices=frames, value=frame), label_grid(runs, frame) if frame else gr.skip(),
+                (now, [run['name'] for run in everything]))
 
     with gr.Blocks(title='lora_da_bench', analytics_enabled=False) as demo:
         gr.Markdown(TITLE)
@@ -87,20 +100,22 @@ def build(root: Path) -> gr.Blocks:
         legend = gr.HTML()
         grid_plot = gr.Plot(show_label=False, elem_id='grid')
         gr.Markdown(HOW_TO_READ)
+        with gr.Accordion("Pseudo-labels of the target's training frames, round by round", visible=False, elem_id='rounds') as labelled:
+            frame = gr.Dropdown(label='Target training frame', choices=[], elem_id='frame')
+            rounds_plot = gr.Plot(show_label=False, elem_id='labels')
         scores = gr.Dataframe(label='mIoU on held-out target frames, stability, cost', interactive=False, elem_id='scores')
         memory = gr.State((None, []))  # what was last drawn, and the runs that were there
 
-        def update(names, probe, step, memory):
-            *drawn, latest = refresh(names, probe, step, *memory)
-            return *drawn, latest
+        def update(names, probe, step, frame, memory): return refresh(names, probe, step, frame, *memory)
 
-        everything = [names, probe, step, curve_plot, grid_plot, scores, said, legend, memory]
+        everything = [names, probe, step, curve_plot, grid_plot, scores, said, legend, labelled, frame, rounds_plot, memory]
         for event in (demo.load, gr.Timer(2).tick):
-            event(update, [names, probe, step, memory], everything, show_progress='hidden', api_visibility='private')
-        names.input(redraw, [names, probe, step], [curve_plot, grid_plot, scores, said], show_progress='hidden', api_name='compare')
+            event(update, [names, probe, step, frame, memory], everything, show_progress='hidden', api_visibility='private')
+        names.input(redraw, [names, probe, step, frame], [curve_plot, grid_plot, scores, said, rounds_plot], show_progress='hidden', api_name='compare')
         for control in (probe.input, step.input):
             control(grid, [names, probe, step], grid_plot, show_progress='hidden', trigger_mode='always_last',
                     api_name='grid' if control is step.input else 'probe')
+        frame.input(rounds, [names, frame], rounds_plot, show_progress='hidden', trigger_mode='always_last', api_name='rounds')
     return demo
 
 

@@ -337,7 +337,8 @@ class Domains:
     target: Dataset       # adapted to; its labels are never trained on
     held_out: Dataset     # target frames that adaptation never sees
 
-# %% ../nbs/02_datasets.ipynb #b7459c89
+# %% ../nbs/02_datasets.ipynb #cb3d4a1d
+@lru_cache(4)  # scenes that were drawn are there for the next run too
 def streetscenes(
     size: tuple[int, int],   # (H, W) of the frames
     gap: float,              # style of the target, 0..1; the source's is 0

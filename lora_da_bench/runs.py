@@ -165,7 +165,7 @@ def report(
     runs, skipped = find_runs(root)
     adaptations = [run for run in runs.values() if run['recipe'] != 'source']
     points = lambda metrics: {c: metrics[c].dropna().to_dict() for c in CURVES if c in metrics}
-    drawn = {name: dict(stabilizer=run['stabilizer'], recipe=run['recipe'], seed=run['seed'], metrics=points(run['metrics'])) for name, run in runs.items()}
+    drawn = {name: dict(stabilizer=run['stabilizer'], recipe=run['recipe'], seed=run['seed'], round=run.get('round'), steps=run['steps'], metrics=points(run['metrics'])) for name, run in runs.items()}
     return {**ran_with(adaptations[0] if adaptations else {}), 'runs': [summary(run) for run in adaptations], 'curves': drawn}, skipped
 
 def curves_of(

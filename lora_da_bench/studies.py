@@ -22,7 +22,7 @@ from .datasets import Domains, Frames, survey, without_problems
 from .evaluation import evaluate
 from .experiments import Config, Preset, load_domains
 from .labels import CITYSCAPES, BadInput
-from .runs import arm_of, find_runs, ran_with, read_config, read_metrics, summary, write_json
+from .runs import arm_of, find_runs, ran_with, read_config, read_metrics, report, summary, write_json
 from .stabilizers import trainable_parameters
 from .training import Learner, PeakMemory, clock, create_batch, initial_model, label_target, load_model, step_views, train
 from .views import View, seed_step
@@ -125,11 +125,14 @@ def adapt(
 # %% ../nbs/14_studies.ipynb #22b07eed
 def ceiling_preset(preset: Preset) -> Preset:
     "The numbers of supervised training on both domains: a lower rate than from scratch, to zero at the end"
-    return preset.model_copy(update=dict(steps=preset.source_steps, lr=preset.source_lr / 2, final_lr=0., eval_every=preset.source_steps))
+    steps = max(1, 2 * preset.source_steps // 3)
+    return preset.model_copy(update=dict(steps=steps, lr=preset.source_lr / 2, final_lr=0., eval_every=steps))
 
 def ablation_arms(preset: Preset) -> dict[str, Arm]:
     "Every arm of the ablation, by name"
-    def arm(recipe, stabilizer, steps, **options): return Arm(preset.model_copy(update=dict(steps=max(1, steps), recipes={recipe: options})), recipe, stabilizer)
+    def arm(recipe, stabilizer, steps, **options):
+        settled = dict(final_lr=0., eval_every=2 * preset.eval_every) if recipe == 'mixed' else {}
+        return Arm(preset.model_copy(update=dict(steps=max(1, steps), recipes={recipe: options}, **settled)), recipe, stabilizer)
     steps, aligned = preset.steps, dict(alignment='binary')
     plain = {s: arm('plain', s, steps) for s in ('none', 'ema', 'lora', 'slow', 'frozen')}
     for s in ('ema', 'lora'):
@@ -159,27 +162,25 @@ def ablation_result(out: Path) -> dict:
         entry = {k: row[k] for k in kept} | dict(closure=(row['target_miou']['final'] - source) / (ceiling - source), recipe=row['recipe'], stabilizer=row['stabilizer'])
         result['arms'].setdefault(row['arm'], {})[str(row['seed'])] = entry
     if not result['arms']: raise BadInput(f'{out}: expected a finished source run and a finished ceiling of the same seed')
-    start = {s: e for s, e in result['arms'].get('none', {}).items()}
-    result['batchnorm'] = {s: e['target_miou']['start'] for s, e in start.items()}
-    return result
+    result['batchnorm'] = {s: e['target_miou']['start'] for s, e in result['arms'].get('none', {}).items()}
+    brief = lambda metrics: {name: {step: round(v, 4) for step, v in points.items()} for name, points in metrics.items() if name != 'seen_miou'}
+    return result | dict(curves={name: dict(run, metrics=brief(run['metrics'])) for name, run in report(out)[0]['curves'].items()})
 
 def ablation_table(result: dict) -> pd.DataFrame:
-    "One row an arm: mean and standard deviation over seeds"
-    source = {s: e['target_miou']['final'] for s, e in result['arms']['source'].items()}
-    ceiling = {s: e['target_miou']['final'] for s, e in result['arms']['ceiling'].items()}
+    "One row an arm, between the anchors: mean and standard deviation over seeds"
     def cell(values, form): return format(np.mean(values), form) + (f' ± {np.std(values, ddof=1):{form}}' if len(values) > 1 else '')
-    bn = [result['batchnorm'][s] for s in result['batchnorm']]
-    bn_closure = [(v - source[s]) / (ceiling[s] - source[s]) for s, v in result['batchnorm'].items()]
-    rows = [dict(arm='source + BatchNorm', seeds=str(len(bn)), mIoU=cell(bn, '.3f'), **{'gap closed, %': cell([100 * c for c in bn_closure], '.0f'), 'worst seed': f'{min(bn):.3f}', 'largest fall': '–', 'flips, %': '–'})] if bn else []
+    def row(arm, scores, closures, **more):
+        return dict(arm=arm, seeds=str(len(scores)), mIoU=cell(scores, '.3f'), **{'gap closed, %': cell([100 * c for c in closures], '.0f'), 'worst seed': f'{min(scores):.3f}'}) | more
+    final = {arm: {seed: e['target_miou']['final'] for seed, e in seeds.items()} for arm, seeds in result['arms'].items()}
+    source, ceiling = final['source'], final['ceiling']
+    closure = lambda scores: [(v - source[s]) / (ceiling[s] - source[s]) for s, v in scores.items()]
+    rows = [row('source', list(source.values()), closure(source)), row('source + BatchNorm', list(result['batchnorm'].values()), closure(result['batchnorm']))]
     for arm, seeds in result['arms'].items():
-        seeds, value = list(seeds.values()), lambda key: [e['stability'][key] for e in seeds.values()] if isinstance(seeds, dict) else [e['stability'][key] for e in seeds]
-        final, flips = [e['target_miou']['final'] for e in seeds], [100 * f for f in value('flip_rate') if f is not None]
-        anchor = arm in ('source', 'ceiling')
-        rows.append(dict(arm=arm, seeds=str(len(seeds)), mIoU=cell(final, '.3f'), **{
-            'gap closed, %': '0' if arm == 'source' else '100' if arm == 'ceiling' else cell([100 * e['closure'] for e in seeds], '.0f'), 'worst seed': f'{min(final):.3f}',
-            'largest fall': '–' if anchor else cell(value('largest_fall'), '.3f'), 'flips, %': '–' if anchor or not flips else cell(flips, '.1f')}))
-    order = ['source', 'source + BatchNorm', *[r['arm'] for r in rows if r['arm'] not in ('source', 'source + BatchNorm', 'ceiling')], 'ceiling']
-    return pd.DataFrame(sorted(rows, key=lambda row: order.index(row['arm'])))
+        if arm in ('source', 'ceiling'): continue
+        stability = [e['stability'] for e in seeds.values()]
+        rows.append(row(arm, list(final[arm].values()), closure(final[arm]), **{'largest fall': cell([s['largest_fall'] for s in stability], '.3f'),
+                        'flips, %': cell([100 * s['flip_rate'] for s in stability], '.1f')}))
+    return pd.DataFrame([*rows, row('ceiling', list(ceiling.values()), closure(ceiling))]).fillna('–')
 
 # %% ../nbs/14_studies.ipynb #ee4ca528
 def measure_steps(preset: Preset, arm: Arm, n_classes: int, shrink: int, steps: int = 3) -> tuple[float, int, float]:
@@ -216,7 +217,7 @@ def dry_run(preset: Preset, recipe: str, stabilizer: str, domains: Domains) -> d
     chained = chain(arm_name(recipe, stabilizer), arm)
     source_steps = p.source_steps if p.start == 'source' else 0
     pixels = p.batch_size * sum(h * w for h, w in (p.source_crop or p.crop, p.crop))
-    shrinks = (4, 8) if pixels > 2**18 else (1, 2)
+    shrinks = (1, 2) if pixels < 2**18 else (2, 4) if torch.cuda.is_available() else (6, 12)
     (x1, m1, t1), (x2, m2, t2) = (measure_steps(p, arm, n_classes, shrink) for shrink in shrinks)
     line = lambda y1, y2: max(y1, y2 + (y1 - y2) / (x1 - x2) * (pixels - x2)) if x1 != x2 else y1 * pixels / x1
     views = step_views(Path(), config.model_copy(update=dict(recipe='source', labels=None)), domains, range(4), set())
@@ -247,7 +248,7 @@ def study_gap(
     result = dict(source_only=scores, ceiling={})
     for gap in ceilings:
         supervised = ceiling_preset(preset.model_copy(update=dict(gap=gap)))
-        config, name = Config(preset=supervised, recipe='ceiling', seed=seed, steps=preset.source_steps, source=source), f'ceiling-{gap}-seed{seed}'
+        config, name = Config(preset=supervised, recipe='ceiling', seed=seed, steps=supervised.steps, source=source), f'ceiling-{gap}-seed{seed}'
         for step in train(out/name, config, load_domains(supervised)): yield name, step, config.steps
         result['ceiling'][gap] = read_metrics(out/name).target_miou.iloc[-1]
     write_json(out/'gap.json', ran_with(read_config(out/name)) | result)

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import subprocess
 import sys
 
 import pytest
+from conftest import command
 from playwright.sync_api import sync_playwright
 
 SOURCES = "() => document.querySelector('#grid .js-plotly-plot')?.data.map(t => t.source ?? '').join()"
@@ -105,3 +107,20 @@ def test_the_app_does_not_import_torch():
     import subprocess
     code = 'import sys, lora_da_bench_app.app; sys.exit("torch" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
+
+
+def test_labels_round_by_round(open_page, published, small_published, tmp_path):
+    "What passes from round to round can be looked at, frame by frame"
+    train = command('train', '--preset', small_published(rounds=2), '--root', published, '--stabilizer', 'lora', '--out', tmp_path/'out')
+    assert subprocess.run(train, capture_output=True).returncode == 0
+    page, _ = open_page(tmp_path/'out')
+    pictures = "() => document.querySelector('#labels .js-plotly-plot')?.data?.map(t => t.source ?? '')"
+    page.wait_for_function(f"() => ({pictures})()?.length > 0", timeout=30_000)
+    assert len(page.evaluate(pictures)) == 12   # 3 rounds x input, truth, labels, errors
+    assert 'right · mIoU' in page.locator('#labels').inner_text()
+    frame = page.locator('#frame input')
+    shown = frame.input_value()
+    frame.click()
+    page.get_by_role('option').nth(1).click()
+    page.wait_for_function(f"() => ({pictures})()?.length == 3", timeout=30_000)   # for this one only the labels were kept
+    assert frame.input_value() != shown and not page.problems and not page.elsewhere
