@@ -121,8 +121,8 @@ class Format(str, Enum):
     table, md, json = 'table', 'md', 'json'
 
 Out = Annotated[Path, typer.Option(help='The folder of runs. What is already there is not done again.')]
-Root = Annotated[Optional[Path], typer.Option(help='Where the files are, for presets that read files: the folder of CamVid, or one that holds `gta5`, `synthia`, `cityscapes`.')]
-PresetName = Annotated[str, typer.Option('--preset', help='`streetscenes`, `camvid-day-dusk`, `gta5-cityscapes-swin-s`, `gta5-cityscapes-swin-b`, '
+Root = Annotated[Optional[Path], typer.Option(help='Where the files are, for presets that read files: the folder of CamVid, one that holds `gta5`, `synthia`, `cityscapes`, or your own.')]
+PresetName = Annotated[str, typer.Option('--preset', help='`streetscenes`, `camvid-day-dusk`, `folders`, `gta5-cityscapes-swin-s`, `gta5-cityscapes-swin-b`, '
                                                       '`synthia-cityscapes-swin-b`, `gta5-cityscapes-study`, or a JSON file with the same fields.')]
 Seeds = Annotated[int, typer.Option(min=1, help='How many seeds, each with its own source model.')]
 
@@ -195,8 +195,9 @@ def show_plan(studies, preset, recipe: str, stabilizer: str, root: Path | None):
     table.add_row('all', *(f"{sum(c[k] for c in plan['parts'].values()):,}" for k in ('trained', 'frozen')), style='bold')
     console.print(table)
     hours = plan['total_s'] / 3600
+    total = f'{hours / 24:,.0f} days' if hours >= 48 else f'{hours:.1f} hours' if hours >= 1 else f'{60 * hours:.0f} minutes'
     console.print(f"estimated on this device: {plan['step_s']:.2f} s a step ({plan['loading_s']:.2f} s to load its frames, beside it), "
-                  f"{f'{hours:.1f} hours' if hours >= 1 else f'{60 * hours:.0f} minutes'} in all without looks, {plan['memory_bytes'] / 1e9:.1f} GB for weights, gradients, optimizer and activations.")
+                  f"{total} in all without looks, {plan['memory_bytes'] / 1e9:.1f} GB for weights, gradients, optimizer and activations.")
     console.print('Measured on smaller crops and extrapolated by pixels; weights were random, nothing was downloaded and nothing written.', style='dim')
 
 # %% ../nbs/16_cli.ipynb #d48667e5

@@ -127,6 +127,7 @@ SMALL = dict(source_lr=2e-3, lr=3e-4, stabilizers={'ema': {'decay': .99}, 'lora'
 PRESETS = {
     'streetscenes': Preset(dataset='streetscenes', gap=.5, size=(96, 192), crop=(64, 128), source_steps=1500, steps=350, **SMALL),
     'camvid-day-dusk': Preset(dataset='camvid', size=(120, 160), crop=(96, 128), source_steps=800, steps=300, **SMALL),
+    'folders': Preset(dataset='folders', size=(120, 160), crop=(96, 128), source_steps=800, steps=300, **SMALL),
 }
 
 # %% ../nbs/12_experiments.ipynb #609ddf0d

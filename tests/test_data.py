@@ -12,6 +12,7 @@ from conftest import command
 from PIL import Image
 from test_bad_input import is_one_line
 
+from lora_da_bench.experiments import PRESETS
 from lora_da_bench.labels import CITYSCAPES, SYNTHIA, label_image
 from lora_da_bench.runs import find_runs, labelled_frames, read_metrics, weights_path
 
@@ -131,3 +132,20 @@ def test_dry_run_of_a_published_preset(cli, published, preset, tmp_path):
     text = ' '.join(out.split())
     assert '4 source frames, 18 target frames to adapt to, 3 held out' in text and '40,000 steps in all' in text and 'transda-lora-seed0-round3' in text
     assert 'estimated on this device' in text and ' GB for weights' in text and not (tmp_path/'out').exists()
+
+
+def test_own_folders(cli, published, tmp_path):
+    "Images, labels for the source, one file of classes: nothing else is needed"
+    for part, n in (('source', 4), ('target', 3), ('held-out', 1)):
+        for i in range(n):
+            for kind in ('images', 'labels')[:2 if part == 'source' else 1]:
+                (tmp_path/'own'/part/kind).mkdir(parents=True, exist_ok=True)
+                shutil.copy(published/f'gta5/{kind}/{i:05}.png', tmp_path/'own'/part/kind)
+    (tmp_path/'own/classes.json').write_text(json.dumps({str(i): {7: 'road', 11: 'house', 23: 'sky'}.get(i) for i in range(35)}))
+    preset = json.loads(PRESETS['folders'].model_dump_json()) | dict(size=(64, 128), crop=(32, 64), source_steps=4, steps=4, eval_every=2, decoder_channels=16, batch_size=2)
+    (tmp_path/'own.json').write_text(json.dumps(preset))
+    code, _, err = cli('train', '--preset', tmp_path/'own.json', '--root', tmp_path/'own', '--recipe', 'mixed', '--out', tmp_path/'out')
+    assert code == 0, err
+    assert find_runs(tmp_path/'out')[0]['mixed-lora-seed0']['classes'] == ['road', 'house', 'sky']
+    shutil.rmtree(tmp_path/'own/source/labels')
+    is_one_line(cli('train', '--preset', tmp_path/'own.json', '--root', tmp_path/'own', '--out', tmp_path/'other'), 'source/labels: expected labels for the source, found none')
