@@ -170,10 +170,13 @@ def closure_figure(
         fig.add_bar(y=[arm], x=[np.mean(closures)], orientation='h', marker=dict(color=colour, opacity=.35), showlegend=False, hovertemplate='%{y}: mean %{x:.0%}<extra></extra>')
         fig.add_scatter(y=[arm] * len(closures), x=closures, mode='markers', marker=dict(color=colour, size=8, line=dict(color='white', width=1)), showlegend=False,
                         customdata=list(seeds), hovertemplate='%{y}, seed %{customdata}: %{x:.0%}<extra></extra>')
-    for x, name in ((0, 'source only'), (1, 'ceiling')):
+    lines, final = [(0, 'source only'), (1, 'ceiling')], lambda arm, seed: result['arms'][arm][seed]['target_miou']['final']
+    alone = [(v - final('source', s)) / (final('ceiling', s) - final('source', s)) for s, v in result.get('batchnorm', {}).items()]
+    if alone: lines.append((np.mean(alone), 'BatchNorm alone'))
+    for x, name in lines:
         fig.add_vline(x=x, line=dict(color=SOURCE_COLOUR, width=1, dash='dot'), annotation=dict(text=name, font_size=12), annotation_position='top')
     fig.update_xaxes(tickformat='.0%', title_text='share of the gap closed')
-    return style(fig).update_layout(height=110 + 26 * len(arms), margin=dict(l=190, t=45, b=50), bargap=.35, barmode='overlay')
+    return style(fig).update_yaxes(showgrid=False).update_layout(height=110 + 26 * len(arms), margin=dict(l=190, t=45, b=50), bargap=.35, barmode='overlay')
 
 # %% ../nbs/10_figures.ipynb #b9c5a05a
 def class_legend(classes: list[str], palette: list) -> str:

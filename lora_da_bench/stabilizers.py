@@ -95,7 +95,7 @@ class EMA(Stabilizer):
     ): self.decay, self.start, self.mode = decay, start, mode
 
     def prepare(self, model):
-        self.average = ModelEmaV3(model, decay=self.decay, exclude_buffers=self.mode == 'train')
+        self.average = ModelEmaV3(model, decay=self.decay)
         self.average.requires_grad_(False)
         if self.start == 'new heads':
             for part in (self.teacher.decoder, self.teacher.head, self.teacher.aux_head):
@@ -108,7 +108,10 @@ class EMA(Stabilizer):
 
     def teach(self, images): return said_by(self.teacher, images, train=self.mode == 'train')
 
-    def after_step(self): self.average.update(self.student)
+    @torch.no_grad()
+    def after_step(self):
+        if self.mode == 'eval': self.average.update(self.student)
+        else: torch._foreach_lerp_(list(self.teacher.parameters()), list(self.student.parameters()), 1 - self.decay)  # its BatchNorm statistics are its own
 
     def state(self): return dict(student=self.student, teacher=self.teacher)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['take_turns', 'Arm', 'arm_name', 'chain', 'run_chain', 'load_surveyed', 'source_preset', 'run_arms', 'adapt',
            'ceiling_preset', 'ablation_arms', 'ablation', 'ablation_result', 'ablation_table', 'measure_steps',
-           'dry_run', 'study_gap']
+           'seconds_to_load', 'dry_run', 'study_gap']
 
 # %% ../nbs/14_studies.ipynb #f0c036f2
 import logging
@@ -182,52 +182,50 @@ def ablation_table(result: dict) -> pd.DataFrame:
                         'flips, %': cell([100 * s['flip_rate'] for s in stability], '.1f')}))
     return pd.DataFrame([*rows, row('ceiling', list(ceiling.values()), closure(ceiling))]).fillna('–')
 
-# %% ../nbs/14_studies.ipynb #ee4ca528
-def measure_steps(preset: Preset, arm: Arm, n_classes: int, shrink: int, steps: int = 3) -> tuple[float, int, float]:
-    "Pixels of a step at a fraction of the crop's side and 2 + 2 images, its peak memory in bytes, its time in seconds"
-    side = lambda crop: tuple(max(32, 4 * round(n / shrink / 4)) for n in crop)
-    sizes = [side(preset.source_crop or preset.crop), side(preset.crop)]
-    small = arm.preset.model_copy(update=dict(crop=sizes[1], weights='random'))
+# %% ../nbs/14_studies.ipynb #e1e3b8be
+def measure_steps(
+    arm: Arm,
+    n_classes: int,       # K
+    shrink: int,          # what the crops' sides are divided by
+) -> tuple[int, int, float]:  # pixels of a step, its peak memory in bytes, its time in seconds
+    "Three steps of an arm on small crops and 2 + 2 images: one to warm up, one whose memory is watched, one that is timed"
+    sizes = [tuple(max(32, 4 * round(n / shrink / 4)) for n in crop) for crop in (arm.preset.source_crop or arm.preset.crop, arm.preset.crop)]
+    config = Config(preset=arm.preset.model_copy(update=dict(crop=sizes[1], weights='random')), recipe=arm.recipe, stabilizer=arm.stabilizer, steps=100, labels='any')
     accelerator = Accelerator(mixed_precision='bf16' if torch.cuda.is_available() else 'no')
-    config = Config(preset=small, recipe=arm.recipe, stabilizer=arm.stabilizer, steps=100, labels='any')
     learner = Learner(config, initial_model(Path(), config, n_classes), n_classes, accelerator)
-    times, peak = [], 0
-    for step in range(steps):
-        seed_step(0, step)
-        views = [View(torch.randint(256, (2, 3, *size), dtype=torch.uint8), torch.randint(n_classes, (2, *size), dtype=torch.uint8), torch.ones(2, *size).bool()) for size in sizes]
-        batch = create_batch(*views, learner.recipe, accelerator.device)
-        start = clock(accelerator.device)
-        if step == 1:
-            with PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)
-            peak = memory.peak
-        else:
-            learner.step(batch)
-            if step: times.append(clock(accelerator.device) - start)
-    return 2 * sum(h * w for h, w in sizes), peak, float(np.median(times))
+    def random_view(h, w): return View(torch.randint(256, (2, 3, h, w), dtype=torch.uint8), torch.randint(n_classes, (2, h, w), dtype=torch.uint8), torch.ones(2, h, w).bool())
+    seed_step(0, 0)
+    batch = create_batch(*(random_view(*size) for size in sizes), learner.recipe, accelerator.device)
+    learner.step(batch)
+    with PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)
+    start = clock(accelerator.device)
+    learner.step(batch)
+    return 2 * sum(h * w for h, w in sizes), memory.peak, clock(accelerator.device) - start
+
+def seconds_to_load(config: Config, domains: Domains, steps: int = 3) -> float:
+    "The time that a step's frames take to be read and cut, by as many workers as training has"
+    views = step_views(Path(), config, domains, range(steps + 1), set())
+    next(views)  # the workers are there now
+    start = clock(torch.device('cpu'))
+    for _ in views: pass
+    return (clock(torch.device('cpu')) - start) / steps
 
 def dry_run(preset: Preset, recipe: str, stabilizer: str, domains: Domains) -> dict:
     "What a run will do and take: parameters, steps, estimated bytes and seconds"
-    arm, n_classes, p = Arm(preset, recipe, stabilizer), len(domains.space), preset
+    arm, p, n_classes = Arm(preset, recipe, stabilizer), preset, len(domains.space)
     config = Config(preset=p.model_copy(update=dict(weights='random')), recipe=recipe, stabilizer=stabilizer, steps=p.steps)
-    prepared, model = config.create_stabilizer(), initial_model(Path(), config, n_classes)
-    student = prepared.prepare(model)
+    student = config.create_stabilizer().prepare(initial_model(Path(), config, n_classes))
     count = lambda module: sum(q.numel() for q in module.parameters())
     parts = {name: dict(trained=trainable_parameters(part), frozen=count(part) - trainable_parameters(part)) for name, part in student.named_children()}
-    del student, model, prepared
-    chained = chain(arm_name(recipe, stabilizer), arm)
-    source_steps = p.source_steps if p.start == 'source' else 0
+    del student
     pixels = p.batch_size * sum(h * w for h, w in (p.source_crop or p.crop, p.crop))
     shrinks = (1, 2) if pixels < 2**18 else (2, 4) if torch.cuda.is_available() else (6, 12)
-    (x1, m1, t1), (x2, m2, t2) = (measure_steps(p, arm, n_classes, shrink) for shrink in shrinks)
-    line = lambda y1, y2: max(y1, y2 + (y1 - y2) / (x1 - x2) * (pixels - x2)) if x1 != x2 else y1 * pixels / x1
-    views = step_views(Path(), config.model_copy(update=dict(recipe='source', labels=None)), domains, range(4), set())
-    next(views)
-    start = clock(torch.device('cpu'))
-    loading = [1 for _ in views] and (clock(torch.device('cpu')) - start) / 3
-    steps = sum(c.steps for c in chained.values())
-    step_s = max(line(t1, t2), loading)
-    return dict(runs=list(chained), parts=parts, source_steps=source_steps, steps=steps, pixels=pixels, memory_bytes=int(line(m1, m2)), step_s=line(t1, t2), loading_s=loading,
-                total_s=(source_steps + steps) * step_s, frames=dict(source=len(domains.source), target=len(domains.target), held_out=len(domains.held_out)))
+    (x1, bytes1, seconds1), (x2, bytes2, seconds2) = (measure_steps(arm, n_classes, shrink) for shrink in shrinks)
+    def at_full_size(y1, y2): return y1 + max(0, (y1 - y2) / (x1 - x2)) * (pixels - x1) if x1 != x2 else y1 * pixels / x1
+    configs, step_s, loading_s = chain(arm_name(recipe, stabilizer), arm), at_full_size(seconds1, seconds2), seconds_to_load(config, domains)
+    steps, source_steps = sum(c.steps for c in configs.values()), p.source_steps if p.start == 'source' else 0
+    return dict(runs=list(configs), parts=parts, source_steps=source_steps, steps=steps, memory_bytes=int(at_full_size(bytes1, bytes2)), step_s=step_s, loading_s=loading_s,
+                total_s=(source_steps + steps) * max(step_s, loading_s), frames=dict(source=len(domains.source), target=len(domains.target), held_out=len(domains.held_out)))
 
 # %% ../nbs/14_studies.ipynb #dccbd7e5
 def study_gap(
