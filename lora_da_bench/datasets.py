@@ -28,8 +28,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from .labels import (CAMVID, CITYSCAPES, CITYSCAPES_16, CITYSCAPES_IDS, GTA5, IGNORE, SYNTHIA, BadInput, LabelSpace, narrowed,
-                                  read_classes, to_classes)
+from .labels import (CAMVID, CITYSCAPES, CITYSCAPES_16, CITYSCAPES_IDS, GTA5, IGNORE, SYNTHIA, BadInput, LabelSpace, Unreadable,
+                                  narrowed, read_classes, to_classes)
 from .scenes import scene
 
 # %% ../nbs/02_datasets.ipynb #1bec1f4a
@@ -67,7 +67,7 @@ def read_image(
             return np.array(image if size is None else image.resize(size[::-1], Image.BILINEAR))
     except FileNotFoundError: raise BadInput(f'{path}: no such file') from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise BadInput(f'{path}: expected a JPEG or PNG image, but it cannot be read as one ({type(error).__name__})') from None
+        raise Unreadable(f'{path}: expected a JPEG or PNG image, but it cannot be read as one ({type(error).__name__})') from None
 
 # %% ../nbs/02_datasets.ipynb #feaf49eb
 def read_ids(path: Path) -> np.ndarray:
@@ -79,7 +79,7 @@ def read_ids(path: Path) -> np.ndarray:
     except BadInput: raise
     except FileNotFoundError: raise BadInput(f'{path}: no such file; expected a label image') from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise BadInput(f'{path}: expected a label image, but it cannot be read as one ({type(error).__name__})') from None
+        raise Unreadable(f'{path}: expected a label image, but it cannot be read as one ({type(error).__name__})') from None
 
 def read_first_channel(path: Path) -> np.ndarray:
     "A label of 16-bit channels, the first of which holds ids, (H, W) uint16; raises `BadInput` if it is unreadable or of another kind"
@@ -89,7 +89,7 @@ def read_first_channel(path: Path) -> np.ndarray:
     except FileNotFoundError: raise BadInput(f'{path}: no such file; {expected}') from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError): image = None
     else: image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # (H, W, 3), BGR
-    if image is None: raise BadInput(f'{path}: {expected}, but it cannot be read as one')
+    if image is None: raise Unreadable(f'{path}: {expected}, but it cannot be read as one')
     if image.dtype != np.uint16: raise BadInput(f'{path}: {expected}, got {1 if image.ndim == 2 else image.shape[2]} channel(s) of 8 bits')
     return image if image.ndim == 2 else image[..., 2]
 
@@ -172,7 +172,7 @@ class Frames(Dataset):
         image = read_image(files.image, self.size)
         if files.label is None: return image, np.full(image.shape[:2], IGNORE, np.uint8)
         ids = self.read(files.label)
-        if self.size is None and (problem := size_problem(files, image.shape[:2], ids.shape)): raise BadInput(problem)
+        if self.size is None and (problem := size_problem(files, image.shape[:2], ids.shape)): raise Unreadable(problem)
         return image, resized_label(to_classes(ids, self.space, str(files.label)), self.size)
 
     def checked(self, sizes: bool = True) -> 'Frames':

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IGNORE', 'CITYSCAPES', 'CAMVID', 'TRAIN_IDS', 'CITYSCAPES_IDS', 'GTA5', 'SYNTHIA', 'CITYSCAPES_16', 'MEANS',
-           'BadInput', 'LabelSpace', 'with_ids', 'narrowed', 'class_means', 'read_classes', 'ranges', 'to_classes',
-           'label_image', 'overlay']
+           'BadInput', 'Unreadable', 'LabelSpace', 'with_ids', 'narrowed', 'class_means', 'read_classes', 'ranges',
+           'to_classes', 'label_image', 'overlay']
 
 # %% ../nbs/00_labels.ipynb #8c936f7c
 import colorsys
@@ -19,6 +19,9 @@ from PIL import Image
 # %% ../nbs/00_labels.ipynb #02db8b09
 class BadInput(ValueError):
     "A user's mistake, told in one line that names the file or field and what was expected"
+
+class Unreadable(BadInput):
+    "One damaged file among many: training reports it and takes another, up to a limit"
 
 # %% ../nbs/00_labels.ipynb #4a074dc9
 IGNORE = 255  # the class id that no loss and no score looks at

@@ -380,7 +380,9 @@ def step_views(folder: Path, config: Config, domains: Domains, steps: range, unr
         for line in problems + more:
             if line not in unreadable: log.warning('skipped: %s', line)
             unreadable.add(line)
-        if s is None or t is None or len(unreadable) > p.max_unreadable:
+        for view in (s, t):
+            if isinstance(view, BadInput): raise view
+        if len(unreadable) > p.max_unreadable:
             raise BadInput(f'{line}; that makes {len(unreadable)} unreadable files, and max_unreadable is {p.max_unreadable}')
         yield s, t
 

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
 from .datasets import batch_indices
-from .labels import IGNORE, BadInput
+from .labels import IGNORE, BadInput, Unreadable
 
 # %% ../nbs/03_views.ipynb #00aaf161
 def seed_step(seed: int, step: int):
@@ -92,20 +92,22 @@ class Views(Dataset):
     def __init__(self, frames: Dataset, crop: tuple[int, int], scale: tuple[float, float] = (1., 1.)):
         self.frames, self.crop, self.scale = frames, crop, scale
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[View | None, list[str]]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[View | BadInput, list[str]]:
         (i, seed), problems = key, []
         for k in range(min(len(self.frames), 100)):
             try: frame = self.frames[(i + k) % len(self.frames)]
-            except BadInput as problem: problems.append(str(problem)); continue
+            except Unreadable as problem: problems.append(str(problem)); continue
+            except BadInput as problem: return problem, problems
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 return weak_view(*frame, self.crop, self.scale), problems
-        return None, problems
+        return BadInput(problems[0]), problems
 
-def collate(items: list) -> tuple[View | None, list[str]]:
-    "A batch of views, and all their problems; no batch where nothing could be read"
+def collate(items: list) -> tuple[View | BadInput, list[str]]:
+    "A batch of views, or the first mistake, and a line for each frame that was skipped"
     views, problems = zip(*items)
-    return View(*map(torch.stack, zip(*views))) if None not in views else None, [p for lines in problems for p in lines]
+    mistake = next((v for v in views if isinstance(v, BadInput)), None)
+    return mistake or View(*map(torch.stack, zip(*views))), [p for lines in problems for p in lines]
 
 # %% ../nbs/03_views.ipynb #f8bc9635
 def batches(
@@ -116,7 +118,7 @@ def batches(
     seed: int,
     scale: tuple[float, float] = (1., 1.),
     indices: Callable | None = None,         # step -> `batch_size` indices; None: `batch_indices`
-) -> Iterator[tuple[View | None, list[str]]]:
+) -> Iterator[tuple[View | BadInput, list[str]]]:
     "Batches of weak views, in an order and with a geometry that only the seed and the step decide"
     indices = indices or (lambda step: batch_indices(len(frames), batch_size, step, seed))
     class Keys:  # a sampler that draws as it goes
