@@ -129,10 +129,9 @@ class Alignment:
         lr: float = 1e-4,
         device: torch.device = torch.device('cpu'),
     ):
-        self.adversary = Discriminator(channels, n_classes if form == 'class' else 0).to(device)
-        self.discrepancy = Discriminator(channels).to(device)
+        with device: self.adversary, self.discrepancy = Discriminator(channels, n_classes if form == 'class' else 0), Discriminator(channels)
         self.form, self.dynamic_weights, self.mask_padding, self.legacy_broadcast = form, dynamic_weights, mask_padding, legacy_broadcast
-        self.optimizer = torch.optim.Adam([*self.adversary.parameters(), *self.discrepancy.parameters()], lr, betas=(.9, .99))
+        self.optimizer = torch.optim.Adam([*self.adversary.parameters(), *self.discrepancy.parameters()], lr, betas=(.9, .99), fused=True)
         self.schedule = PolynomialLR(self.optimizer, horizon, power=.9)
 
     def term(self, d, logits, weight, valid, source: bool) -> torch.Tensor:
@@ -140,40 +139,47 @@ class Alignment:
         loss = binary_loss(d, source) if self.form == 'binary' else class_loss(d, soft_labels(logits), source)
         return weighted_mean(loss, weight, valid, self.legacy_broadcast)
 
+    def weights(self, weight, output: Output) -> torch.Tensor:
+        "Each pixel's share in alignment: `source_weight` or `target_weight`, or 1"
+        size = output.logits.shape[-2:]
+        if not self.dynamic_weights: return output.logits.new_ones(len(output.logits), *size, dtype=torch.float32)
+        with torch.no_grad(): return weight(output.logits, self.discrepancy(output.feature, size))
+
     def loss(
         self,
-        source: Output,              # the student's of the source images
-        target: Output,              # the teacher's of the target images, without gradient
-        valid_source: torch.Tensor,  # (B, h, w) bool
-        valid_target: torch.Tensor,  # (B, h', w') bool
-    ) -> torch.Tensor:               # scalar, weighted
+        source: Output,         # the student's of the source images
+        valid: torch.Tensor,    # (B, h, w) bool
+    ) -> torch.Tensor:          # scalar, weighted
         "What the student feels: its source features should pass for the teacher's target features"
-        if not self.mask_padding: valid_source = valid_target = None
-        size_s, size_t = source.logits.shape[-2:], target.logits.shape[-2:]
-        with torch.no_grad():
-            w_s = source_weight(source.logits, self.discrepancy(source.feature, size_s))
-            w_t = target_weight(target.logits, self.discrepancy(target.feature, size_t))
-        if not self.dynamic_weights: w_s, w_t = torch.ones_like(w_s), torch.ones_like(w_t)
-        detached = lambda o: Output(o.logits.detach(), None, o.feature.detach())
-        self.seen = (detached(source), w_s, valid_source), (detached(target), w_t, valid_target)
+        if not self.mask_padding: valid = None
+        w = self.weights(source_weight, source)
+        self.seen = Output(source.logits.detach(), None, source.feature.detach()), w, valid
         self.adversary.requires_grad_(False)  # the student's gradient passes through, and stays out of, the adversary
-        adversarial = self.term(self.adversary(source.feature, size_s), source.logits, w_s, valid_source, source=False)
+        adversarial = self.term(self.adversary(source.feature, w.shape[-2:]), source.logits, w, valid, source=False)
         self.adversary.requires_grad_(True)
         return ADVERSARIAL_WEIGHT * adversarial
 
-    def step(self) -> dict[str, torch.Tensor]:
-        "Both discriminators learn from what `loss` saw; returns their losses, detached"
-        (source, w_s, valid_s), (target, w_t, valid_t) = self.seen
-        size_s, size_t = source.logits.shape[-2:], target.logits.shape[-2:]
-        adversary = (.5 * self.term(self.adversary(source.feature, size_s), source.logits, w_s, valid_s, source=True) +
-                     .5 * self.term(self.adversary(target.feature, size_t), target.logits, w_t, valid_t, source=False))
-        discrepancy = discrepancy_loss(self.discrepancy(source.feature, size_s), self.discrepancy(target.feature, size_t), valid_s, valid_t)
-        (adversary + discrepancy).backward()
+    def losses(
+        self,
+        target: Output,         # the teacher's of the target images
+        valid_t: torch.Tensor,  # (B, h', w') bool
+    ) -> dict[str, torch.Tensor]:
+        "What both discriminators have to learn of the source that `loss` saw and of this target"
+        (source, w_s, valid_s), self.seen = self.seen, None
+        target, w_t = Output(target.logits.detach(), None, target.feature.detach()), self.weights(target_weight, target)
+        if not self.mask_padding: valid_t = None
+        size_s, size_t = w_s.shape[-2:], w_t.shape[-2:]
+        return dict(
+            adversary=(.5 * self.term(self.adversary(source.feature, size_s), source.logits, w_s, valid_s, source=True) +
+                       .5 * self.term(self.adversary(target.feature, size_t), target.logits, w_t, valid_t, source=False)),
+            discrepancy=discrepancy_loss(self.discrepancy(source.feature, size_s), self.discrepancy(target.feature, size_t), valid_s, valid_t))
+
+    def step(self, losses: dict[str, torch.Tensor]):
+        "One step of both discriminators"
+        sum(losses.values()).backward()
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
-        del self.seen
-        return dict(adversary=adversary.detach(), discrepancy=discrepancy.detach())
 
     def state(self) -> dict:
         return dict(adversary=self.adversary.state_dict(), discrepancy=self.discrepancy.state_dict(),

@@ -38,6 +38,11 @@ class Recipe(BaseModel):
     @property
     def has_teacher(self) -> bool: return self.labels == 'online' or self.alignment != 'none'
 
+    @property
+    def one_view(self) -> bool:
+        "Whether the student learns from the very target images that the teacher sees"
+        return self.student_view == 'weak' and not self.mix
+
 RECIPES = {
     'source':  Recipe(labels='none'),
     'plain':   Recipe(),
@@ -81,6 +86,7 @@ class Preset(BaseModel):
     weights: str = 'random'                      # the encoder's before source training: 'random', 'hub' or a file
     decoder_channels: int = Field(64, ge=8)
     drop_path: float = Field(.1, ge=0, lt=1)
+    checkpointing: bool = False                  # make the encoder's activations anew in the backward pass: less memory, more time
     batch_size: int = Field(4, ge=2)             # of source images, and of target images; the decoder's BatchNorm needs 2
     source_steps: int = Field(1, ge=1)           # source training
     source_lr: float = Field(2e-3, gt=0)
@@ -188,8 +194,12 @@ class Config(BaseModel):
     def is_adaptation(self) -> bool: return self.recipe != 'source'
 
     def create_stabilizer(self) -> Stabilizer:
-        "The run's stabilizer, with the preset's options for it"
-        return create_stabilizer(self.stabilizer, **self.preset.stabilizers.get(self.stabilizer, {}))
+        "The run's stabilizer, with the preset's options for it; raises `BadInput` where it can't reuse the student's pass as it should"
+        stabilizer = create_stabilizer(self.stabilizer, **self.preset.stabilizers.get(self.stabilizer, {}))
+        if stabilizer.reuses_pass and not self.create_recipe().one_view:
+            raise BadInput(f"stabilizers.{self.stabilizer}.mode: 'train' needs a recipe whose student sees what the teacher sees "
+                           f"(student_view 'weak', no mixing), and '{self.recipe}' is none; transda is one")
+        return stabilizer
 
     def create_recipe(self) -> Recipe:
         "The run's recipe, with the preset's options for it; a warm-up round has no labels for the target yet"

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['STABILIZERS', 'LORA_LAYERS', 'Stabilizer', 'said_by', 'learnt_tensors', 'trainable_parameters', 'EMA',
-           'state_tensors', 'saved_tensors', 'share_frozen', 'merged_tensors', 'LoRA', 'Slow', 'Frozen',
+           'state_tensors', 'saved_tensors', 'summed', 'LowRankLinear', 'LowRankConv2d', 'Summed', 'LoRALinear',
+           'LoRAConv2d', 'add_adapters', 'share_frozen', 'merged_tensors', 'LoRA', 'Slow', 'Frozen',
            'create_stabilizer']
 
 # %% ../nbs/05_stabilizers.ipynb #c92bd0f3
@@ -12,11 +13,14 @@ import inspect
 from copy import deepcopy
 from typing import Literal, get_args, get_origin
 
+import peft.tuners.lora as peft_lora
 import torch
+import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from timm.utils import ModelEmaV3
 from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from .labels import BadInput
 from .models import Output
@@ -29,6 +33,11 @@ class Stabilizer:
     name = 'none'
     scored = 'student'  # whose weights are scored and saved, as tables call it: 'student' or 'average'
     saves = 'model'     # what a run's weights are: the whole 'model', or an 'adapter' to be loaded over the weights it started from
+
+    def __init__(
+        self,
+        mode: Literal['eval', 'train'] = 'eval',  # how the student speaks as its own teacher; 'train': by the pass that it learns from
+    ): self.reuses_pass = mode == 'train'
 
     def __init_subclass__(cls): STABILIZERS[cls.name] = cls
 
@@ -92,7 +101,9 @@ class EMA(Stabilizer):
         decay: float = .99,                                # 0..1, the share of the teacher that is kept in a step
         start: Literal['copy', 'new heads'] = 'copy',      # 'new heads': decoder and heads start at other random values
         mode: Literal['eval', 'train'] = 'eval',           # how the teacher speaks during training
-    ): self.decay, self.start, self.mode = decay, start, mode
+    ):
+        super().__init__()  # there is no pass of the student's to reuse
+        self.decay, self.start, self.mode = decay, start, mode
 
     def prepare(self, model):
         self.average = ModelEmaV3(model, decay=self.decay)
@@ -126,6 +137,72 @@ def saved_tensors(stabilizer: Stabilizer) -> dict[str, torch.Tensor]:
     learnt, scored = learnt_tensors(stabilizer.student), stabilizer.scored_network.state_dict()
     return {k: t.contiguous() for k, t in scored.items() if stabilizer.saves == 'model' or k in learnt}
 
+# %% ../nbs/05_stabilizers.ipynb #ca324710
+def summed(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
+    "`W + s B A`, for matrices (o, i), (r, i), (o, r) and for kernels (o, i, h, w), (r, i, h, w), (o, r, 1, 1)"
+    return torch.add(weight, (b.flatten(1) @ a.flatten(1)).view_as(weight), alpha=scale)  # in the memory format of `weight`
+
+class LowRankLinear(torch.autograd.Function):
+    "`F.linear(x, total, bias)`, where `total = W + s B A`, with gradients for x, A and B, and none for the large matrix"
+    @staticmethod
+    def forward(ctx, x, total, bias, a, b, scale):
+        ctx.save_for_backward(x, total, a, b)
+        ctx.scale = scale
+        return F.linear(x, total, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, total, a, b = ctx.saved_tensors
+        grad_x = grad @ total if ctx.needs_input_grad[0] else None
+        x, grad = x.flatten(0, -2), grad.flatten(0, -2)
+        grad_a = (grad @ (ctx.scale * b).to(grad.dtype)).T @ x
+        grad_b = grad.T @ (x @ (ctx.scale * a).to(x.dtype).T)
+        return grad_x, None, None, grad_a.to(a.dtype), grad_b.to(b.dtype), None
+
+class LowRankConv2d(torch.autograd.Function):
+    "`F.conv2d(x, total, bias, *where)` likewise; `where` is stride, padding and dilation"
+    @staticmethod
+    def forward(ctx, x, total, bias, a, b, scale, where):
+        ctx.save_for_backward(x, total, a, b)
+        ctx.scale, ctx.where = scale, where
+        return F.conv2d(x, total, bias, *where)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, total, a, b = ctx.saved_tensors
+        grad_x = conv2d_input(x.shape, total, grad, *ctx.where) if ctx.needs_input_grad[0] else None
+        grad_a = conv2d_weight(x, a.shape, F.conv2d(grad, (ctx.scale * b).to(grad.dtype).transpose(0, 1)), *ctx.where)
+        grad_b = conv2d_weight(F.conv2d(x, (ctx.scale * a).to(x.dtype), None, *ctx.where), b.shape, grad)
+        return grad_x, None, None, grad_a.to(a.dtype), grad_b.to(b.dtype), None, None
+
+# %% ../nbs/05_stabilizers.ipynb #a7432227
+class Summed:
+    "What an adapted layer of peft multiplies with: its frozen matrix and its adapter in one"
+    def terms(self, x: torch.Tensor) -> tuple:
+        "The arguments of the two functions above: x and the sum, both in the type that autocast gives products, bias, A, B and scale"
+        a, b, base, scale = self.lora_A['default'].weight, self.lora_B['default'].weight, self.base_layer, self.scaling['default']
+        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        with torch.no_grad(): total = summed(base.weight, a, b, scale).to(dtype)
+        return x.to(dtype), total, base.bias, a, b, scale
+
+class LoRALinear(Summed, peft_lora.Linear):
+    "peft's linear layer with an adapter, at little more than the price of one without"
+    def forward(self, x): return LowRankLinear.apply(*self.terms(x))
+
+class LoRAConv2d(Summed, peft_lora.Conv2d):
+    "peft's convolution with an adapter, likewise"
+    def forward(self, x): return LowRankConv2d.apply(*self.terms(x), (self.base_layer.stride, self.base_layer.padding, self.base_layer.dilation))
+
+def add_adapters(part: nn.Module, layers: list[str], rank: int, alpha: float):
+    "Freeze a part of a model and give these linear layers and convolutions of it, by name, adapters that change nothing yet"
+    part.requires_grad_(False)
+    if not layers: return
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)
+    config._register_custom_module({nn.Linear: LoRALinear, nn.Conv2d: LoRAConv2d})
+    inject_adapter_in_model(config, part)
+
 # %% ../nbs/05_stabilizers.ipynb #89516fc6
 LORA_LAYERS = {'qkv': ('attn.qkv',), 'attention': ('attn.qkv', 'attn.proj'), 'blocks': ('attn.qkv', 'attn.proj', 'mlp.fc1', 'mlp.fc2'),
                'all': ('attn.qkv', 'attn.proj', 'mlp.fc1', 'mlp.fc2', 'downsample.reduction')}
@@ -141,12 +218,12 @@ def merged_tensors(student: nn.Module) -> dict[str, torch.Tensor]:
     "The student's tensors with its adapters added to the matrices they adapt, under the names of a model without adapters"
     merged = {name.replace('.base_layer', ''): t for name, t in student.state_dict().items() if 'lora_' not in name}
     for name, module in student.named_modules():
-        if isinstance(module, LoraLayer): merged[f'{name}.weight'] = module.base_layer.weight + module.get_delta_weight('default')
+        if isinstance(module, peft_lora.LoraLayer): merged[f'{name}.weight'] = module.base_layer.weight + module.get_delta_weight('default')
     return merged
 
 # %% ../nbs/05_stabilizers.ipynb #1c6743de
 class LoRA(Stabilizer):
-    "Low-rank adapters on a frozen encoder; decoder and heads train (Filatov & Kindulov 2023)"
+    "Low-rank adapters on a frozen encoder; decoder and heads train, or are adapted too (Filatov & Kindulov 2023)"
     name = 'lora'
     def __init__(
         self,
@@ -154,26 +231,43 @@ class LoRA(Stabilizer):
         alpha: float = 32.,
         lr_scale: float = 5.,      # of the adapters' learning rate over the heads'
         layers: Literal['qkv', 'attention', 'blocks', 'all'] = 'blocks',
+        stages: int = 4,           # 1..4, how many of the encoder's stages are adapted, from the last
+        head: Literal['full', 'adapters'] = 'full',
         teacher: Literal['self', 'ema', 'adapters', 'frozen'] = 'self',
         decay: float = .99,        # of the teachers 'ema' and 'adapters'
+        mode: Literal['eval', 'train'] = 'eval',
     ):
-        self.rank, self.alpha, self.lr_scale, self.layers, self.taught_by, self.decay = rank, alpha, lr_scale, layers, teacher, decay
+        super().__init__(mode)
+        if stages not in range(1, 5): raise BadInput(f'stabilizers.lora.stages: expected a number from 1 to 4, got {stages!r}')
+        if self.reuses_pass and teacher != 'self': raise BadInput(f"stabilizers.lora.mode: 'train' goes with teacher 'self' only, not '{teacher}'")
+        self.rank, self.alpha, self.lr_scale, self.layers, self.stages, self.head = rank, alpha, lr_scale, layers, stages, head
+        self.taught_by, self.decay = teacher, decay
         self.scored = 'average' if teacher in ('ema', 'adapters') else 'student'
         self.saves = 'model' if teacher == 'ema' else 'adapter'
 
     def prepare(self, model):
         before = deepcopy(model).requires_grad_(False) if self.taught_by in ('ema', 'frozen') else None
-        layers = [n for n, m in model.encoder.named_modules() if isinstance(m, nn.Linear) and n.endswith(LORA_LAYERS[self.layers])]
-        model.encoder.requires_grad_(False)
-        inject_adapter_in_model(LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=layers), model.encoder)
+        adapted = tuple(f'layers_{i}.' for i in range(4 - self.stages, 4))
+        add_adapters(model.encoder, [n for n, m in model.encoder.named_modules() if isinstance(m, nn.Linear) and n.startswith(adapted) and n.endswith(LORA_LAYERS[self.layers])],
+                     self.rank, self.alpha)
+        if self.head == 'adapters': self.adapt_head(model)
         if self.taught_by == 'adapters': before = deepcopy(model).requires_grad_(False)
         if self.taught_by in ('adapters', 'frozen'): share_frozen(model, before)
         self.other = before
         return super().prepare(model)
 
+    def adapt_head(self, model):
+        "Adapters on every convolution of decoder and auxiliary head but the classifiers; norms train"
+        for part in (model.decoder, model.aux_head):
+            classifier = {n for n, m in part.named_modules() if m is model.aux_head[-1]}
+            add_adapters(part, [n for n, m in part.named_modules() if isinstance(m, nn.Conv2d) and n not in classifier], self.rank, self.alpha)
+            for n, m in part.named_modules():
+                if isinstance(m, (nn.BatchNorm2d, nn.LayerNorm)) or n in classifier: m.requires_grad_(True)
+
     def param_groups(self, lr):
-        adapters = [p for p in self.student.encoder.parameters() if p.requires_grad]
-        rest = [p for n, p in self.student.named_parameters() if p.requires_grad and not n.startswith('encoder.')]
+        trained = {n: p for n, p in self.student.named_parameters() if p.requires_grad}
+        adapters = [p for n, p in trained.items() if 'lora_' in n]
+        rest = [p for n, p in trained.items() if 'lora_' not in n]
         return [dict(params=rest, lr=lr), dict(params=adapters, lr=lr * self.lr_scale, weight_decay=0.)]
 
     @property
@@ -198,7 +292,13 @@ class LoRA(Stabilizer):
 class Slow(Stabilizer):
     "A control: the encoder trains at a tenth of the heads' learning rate"
     name = 'slow'
-    def __init__(self, lr_scale: float = .1): self.lr_scale = lr_scale  # of the encoder's learning rate over the heads'
+    def __init__(
+        self,
+        lr_scale: float = .1,  # of the encoder's learning rate over the heads'
+        mode: Literal['eval', 'train'] = 'eval',
+    ):
+        super().__init__(mode)
+        self.lr_scale = lr_scale
 
     def param_groups(self, lr):
         encoder = list(self.student.encoder.parameters())

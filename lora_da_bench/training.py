@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['RECALIBRATED_ON', 'log', 'environment', 'Batch', 'create_batch', 'target_task', 'create_schedule', 'PeakMemory',
-           'Learner', 'predict_all', 'gathered', 'Watch', 'claim', 'save_state', 'resume_point', 'weights_of',
-           'initial_model', 'stored_config', 'load_model', 'train', 'Unlabelled', 'target_frames', 'step_views',
-           'clock', 'finish', 'label_target', 'segment', 'predict_files']
+           'clock', 'Stopwatch', 'Learner', 'predict_all', 'gathered', 'Watch', 'claim', 'save_state', 'resume_point',
+           'weights_of', 'initial_model', 'arranged', 'stored_config', 'load_model', 'train', 'Unlabelled',
+           'target_frames', 'step_views', 'finish', 'label_target', 'segment', 'predict_files']
 
 # %% ../nbs/13_training.ipynb #41ba892e
 import datetime
@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import save
+from timm.models.swin_transformer import SwinTransformerStage, WindowAttention
 from torch import nn
 from torch.optim.lr_scheduler import LinearLR, PolynomialLR, SequentialLR
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -71,7 +72,9 @@ class Batch(NamedTuple):
 
 def create_batch(source: View, target: View, recipe: Recipe, device: torch.device) -> Batch:
     "Bring both to the device and shake their colours as the recipe says"
-    def half(view, colours): return VIEWS[colours](as_float(view.image, device)), view.label.to(device).long(), view.valid.to(device)
+    def half(view, colours):
+        image, label, valid = (t.to(device, non_blocking=True) for t in view)
+        return VIEWS[colours](as_float(image, device)), label.long(), valid
     return Batch(*half(source, recipe.source_view), *half(target, recipe.target_view))
 
 # %% ../nbs/13_training.ipynb #ac2b34f8
@@ -83,7 +86,7 @@ def target_task(
     "What the student learns of the target in this step"
     labels, weights = batch.target_labels, None
     if recipe.labels == 'online':
-        labels, confidence = labels_of(taught.logits)
+        labels, confidence = labels_of(taught.logits.detach())
         labels = labels.masked_fill(~batch.target_valid, IGNORE)
         if recipe.confident is not None: weights = confidence_weights(confidence, recipe.confident)
     images = batch.target
@@ -127,15 +130,47 @@ class PeakMemory(TorchDispatchMode):
             if isinstance(t, torch.Tensor): self.see(t)
         return out
 
+# %% ../nbs/13_training.ipynb #30224614
+def clock(device: torch.device) -> float:
+    "Seconds, with everything done that was asked of the device"
+    if device.type == 'cuda': torch.cuda.synchronize(device)
+    if device.type == 'mps': torch.mps.synchronize()
+    return time.perf_counter()
+
+class Stopwatch:
+    "Milliseconds between `start` and `stop`, lap by lap; on a GPU nobody waits before `read`"
+    def __init__(self, device: torch.device): self.device, self.laps = device, []
+
+    def now(self):
+        if self.device.type != 'cuda': return clock(self.device)
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def start(self): self.began = self.now()
+    def stop(self): self.laps.append((self.began, self.now()))
+
+    def read(self) -> list[float]:
+        "The laps since the last reading"
+        clock(self.device)
+        laps, self.laps = self.laps, []
+        return [a.elapsed_time(b) if self.device.type == 'cuda' else 1000 * (b - a) for a, b in laps]
+
 # %% ../nbs/13_training.ipynb #d3b60e26
 class Learner:
     "Student, teacher, discriminators, optimizer and schedule of a run"
-    def __init__(self, config: Config, model: Segmenter, n_classes: int, accelerator: Accelerator):
+    def __init__(
+        self,
+        config: Config,
+        model: Segmenter,          # on the accelerator's device
+        n_classes: int,            # K
+        accelerator: Accelerator,
+    ):
         preset, self.accelerator, self.recipe = config.preset, accelerator, config.create_recipe()
         self.stabilizer = config.create_stabilizer()
-        student = self.stabilizer.prepare(model.to(accelerator.device))
+        student = self.stabilizer.prepare(model)
         lr, final = (preset.lr, preset.final_lr) if config.is_adaptation else (preset.source_lr, 0.)
-        optimizer = torch.optim.AdamW(self.stabilizer.param_groups(lr), weight_decay=.01)
+        optimizer = torch.optim.AdamW(self.stabilizer.param_groups(lr), weight_decay=.01, fused=True)
         self.student, self.optimizer = accelerator.prepare(student, optimizer)
         self.schedule = create_schedule(optimizer, config.steps, preset.warmup, final)
         self.alignment = None if self.recipe.alignment == 'none' else Alignment(
@@ -147,21 +182,25 @@ class Learner:
         recipe, losses = self.recipe, {}
         with self.accelerator.autocast():
             source = self.student(batch.source)
-            losses['source'] = segmentation_loss(source, batch.source_labels)                                            # 1
-            taught = self.stabilizer.teach(batch.target) if recipe.has_teacher else None                                 # 2
-            if self.alignment: losses['adversarial'] = self.alignment.loss(source, taught, batch.source_valid, batch.target_valid)  # 3, 4
+            losses['source'] = segmentation_loss(source, batch.source_labels)                                # 1
+            if self.alignment: losses['adversarial'] = self.alignment.loss(source, batch.source_valid)       # 3, 4
         self.accelerator.backward(sum(losses.values()))
         del source  # and with it the graph: its memory is needed for the target's
-        if recipe.labels != 'none':                                                                                      # 5
-            with self.accelerator.autocast():
+        with self.accelerator.autocast():
+            teach = self.student if self.stabilizer.reuses_pass else self.stabilizer.teach
+            taught = teach(batch.target) if recipe.has_teacher else None                                     # 2
+            if recipe.labels != 'none':                                                                      # 5
                 images, labels, weights = target_task(recipe, batch, taught)
-                losses['target'] = segmentation_loss(self.student(images), labels, weights)
-            self.accelerator.backward(losses['target'])
+                losses['target'] = segmentation_loss(taught if teach is self.student else self.student(images), labels, weights)
+        if 'target' in losses: self.accelerator.backward(losses['target'])
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
-        if self.alignment: losses |= self.alignment.step()                                                               # 6
-        self.stabilizer.after_step()                                                                                     # 7
+        if self.alignment:                                                                                   # 6
+            with self.accelerator.autocast(): discriminators = self.alignment.losses(taught, batch.target_valid)
+            self.alignment.step(discriminators)
+            losses |= discriminators
+        self.stabilizer.after_step()                                                                         # 7
         return {name: loss.detach() for name, loss in losses.items()}
 
     def held(self) -> list[torch.Tensor]:
@@ -285,8 +324,17 @@ def initial_model(folder: Path, config: Config, n_classes: int) -> Segmenter:
     "The network that a run starts from: its source's, or one with the preset's encoder weights and new heads, the same for the same seed"
     p, torch_state = config.preset, torch.manual_seed(config.seed)
     model = create_model(p.model, n_classes, p.crop, p.weights if config.source is None else 'random', p.decoder_channels, p.drop_path)
+    for m in model.encoder.modules():
+        if isinstance(m, SwinTransformerStage): m.grad_checkpointing = p.checkpointing  # block by block
     if config.source: load_weights(model, weights_of(folder.parent/config.source, 'to start from'))
     return model
+
+def arranged(model: Segmenter, device: torch.device) -> Segmenter:
+    "The model on a device, its kernels and attention as the device likes them; what it computes stays the same"
+    gpu = device.type == 'cuda'
+    for m in model.modules():
+        if isinstance(m, WindowAttention): m.fused_attn = gpu  # on a CPU the plain products are faster
+    return model.to(device).to(memory_format=torch.channels_last if gpu else torch.contiguous_format)
 
 def stored_config(folder: Path) -> Config:
     "A run's configuration from its folder; raises `BadInput` that names the field"
@@ -315,7 +363,8 @@ def train(
     accelerator = Accelerator(mixed_precision='bf16' if torch.cuda.is_available() else 'no')
     run = claim(folder, config, domains, accelerator.device)
     if weights_path(run.folder): return
-    learner = Learner(config, initial_model(run.folder, config, len(domains.space)), len(domains.space), accelerator)
+    model = arranged(initial_model(run.folder, config, len(domains.space)), accelerator.device)
+    learner = Learner(config, model, len(domains.space), accelerator)
     stabilizer, watch = learner.stabilizer, Watch(run, domains, config, accelerator.device)
     state = resume_point(run)
     if state is None:
@@ -328,21 +377,21 @@ def train(
         watch.labels = state['labels']
         run.rewind(state['step'])
 
-    done, losses, times, unreadable = state['step'] if state else 0, [], [], set()
+    done, losses, times, unreadable = state['step'] if state else 0, [], Stopwatch(accelerator.device), set()
     every = config.preset.eval_every if config.is_adaptation else max(config.preset.eval_every, config.steps // 10)
     for step, (source, target) in enumerate(step_views(run.folder, config, domains, range(done, config.steps), unreadable), done + 1):
         seed_step(config.seed, step)
         batch = create_batch(source, target, learner.recipe, accelerator.device)
         measuring = PeakMemory([*learner.held(), *batch]) if step == 2 else nullcontext()  # a whole step, with the optimizer's states there
-        start = clock(accelerator.device)
+        times.start()
         with measuring: losses.append(learner.step(batch))
         if step == 2: run.log(step, peak_memory_bytes=measuring.peak)
-        else: times.append(clock(accelerator.device) - start)
+        else: times.stop()
         if step % 10 == 0 or step % every == 0 or step == config.steps:
             run.log(step, **{f'loss/{name}': torch.stack([l[name] for l in losses]).mean() for name in losses[0]})
-            if times: run.log(step, step_ms=1000 * np.median(times))
+            if laps := times.read(): run.log(step, step_ms=np.median(laps))
             if unreadable: run.log(step, unreadable_files=len(unreadable))
-            losses, times = [], []
+            losses = []
         if step % every == 0 or step == config.steps:
             with accelerator.autocast(): watch.look(step, stabilizer)
             if step < config.steps: save_state(run, dict(learner.state(step), labels=watch.labels))
@@ -386,13 +435,7 @@ def step_views(folder: Path, config: Config, domains: Domains, steps: range, unr
             raise BadInput(f'{line}; that makes {len(unreadable)} unreadable files, and max_unreadable is {p.max_unreadable}')
         yield s, t
 
-# %% ../nbs/13_training.ipynb #b2156a08
-def clock(device: torch.device) -> float:
-    "Seconds, with everything done that was asked of the device"
-    if device.type == 'cuda': torch.cuda.synchronize(device)
-    if device.type == 'mps': torch.mps.synchronize()
-    return time.perf_counter()
-
+# %% ../nbs/13_training.ipynb #491e2d3f
 def finish(run: Run, stabilizer: Stabilizer):
     "Store the scored weights; the state for resuming is no longer needed"
     write_atomic(run.folder/f'{stabilizer.saves}.safetensors', lambda p: p.write_bytes(save(saved_tensors(stabilizer))))

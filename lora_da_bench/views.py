@@ -124,7 +124,7 @@ def batches(
     class Keys:  # a sampler that draws as it goes
         def __iter__(self): return ([(i, (seed * 1_000_003 + step) * 1009 + place) for place, i in enumerate(indices(step))] for step in steps)
     workers = 0 if frames.kept_in_memory else min(8, os.cpu_count())  # what is in memory needs no helpers
-    return iter(DataLoader(Views(frames, crop, scale), batch_sampler=Keys(), num_workers=workers, collate_fn=collate))
+    return iter(DataLoader(Views(frames, crop, scale), batch_sampler=Keys(), num_workers=workers, collate_fn=collate, pin_memory=torch.cuda.is_available()))
 
 # %% ../nbs/03_views.ipynb #d2c8fee7
 class Safely(Dataset):
