@@ -6,7 +6,7 @@
 __all__ = ['app', 'console', 'errors', 'Out', 'Root', 'PresetName', 'Seeds', 'data', 'main', 'program', 'show_progress',
            'run_to_end', 'load_preset', 'shrink', 'load', 'free_port', 'start_app', 'leave_with_parent', 'Format',
            'quickstart', 'train', 'show_plan', 'check', 'report', 'show_report', 'predict', 'open_app', 'evaluate',
-           'numbers', 'ablation', 'gap']
+           'numbers', 'ablation', 'cost', 'gap']
 
 # %% ../nbs/16_cli.ipynb #638cc14a
 import json
@@ -52,7 +52,7 @@ def program() -> str:
     return name if shutil.which(name) else sys.argv[0]
 
 # %% ../nbs/16_cli.ipynb #8e3506d2
-def show_progress(progress):
+def show_progress(progress, console: Console = console):
     "Consume `(run, step, steps)` and draw a bar a run"
     columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn()
     with Progress(*columns, console=console, refresh_per_second=2) as bars:  # drawing takes time from training
@@ -62,9 +62,9 @@ def show_progress(progress):
             if name not in tasks: tasks[name] = bars.add_task(name, total=steps)
             bars.update(tasks[name], completed=step)
 
-def run_to_end(progress):
+def run_to_end(progress, console: Console = console):
     "Show progress until all is done; Ctrl-C says how to go on"
-    try: show_progress(progress)
+    try: show_progress(progress, console)
     except KeyboardInterrupt:
         again = shlex.join([program(), *sys.argv[1:]])
         errors.print(f'\nStopped. Everything up to the last snapshot is kept; to go on, start the same command again:\n  {again}', markup=False)
@@ -198,7 +198,7 @@ def show_plan(studies, preset, recipe: str, stabilizer: str, root: Path | None):
     total = f'{hours / 24:,.0f} days' if hours >= 48 else f'{hours:.1f} hours' if hours >= 1 else f'{60 * hours:.0f} minutes'
     console.print(f"estimated on this device: {plan['step_s']:.2f} s a step ({plan['loading_s']:.2f} s to load its frames, beside it), "
                   f"{total} in all without looks, {plan['memory_bytes'] / 1e9:.1f} GB for weights, gradients, optimizer and activations.")
-    console.print('Measured on smaller crops and extrapolated by pixels; weights were random, nothing was downloaded and nothing written.', style='dim')
+    console.print('Time: measured on smaller crops and extrapolated by pixels; memory: counted for the full size. Weights were random, nothing was downloaded and nothing written.', style='dim')
 
 # %% ../nbs/16_cli.ipynb #d48667e5
 data = typer.Typer(no_args_is_help=True, help='Look at a dataset before training on it.')
@@ -346,6 +346,42 @@ def ablation(
     result = studies.ablation_result(out)
     write_json(out/'ablation.json', result)
     print(markdown(studies.ablation_table(result)))
+
+@app.command()
+def cost(
+    model: Annotated[str, typer.Option(help='`mini`, the Swin of the quickstart, or a Swin of timm.')] = 'mini',
+    crop: Annotated[Optional[str], typer.Option(metavar='HxW', help='Of source and target; default: 64x128 for `mini`, 512x1024 for others.')] = None,
+    batch: Annotated[Optional[int], typer.Option(min=2, help='Source images, and target images, a step; default: 4 for `mini`, 2 for others.')] = None,
+    stabilizers: Annotated[Optional[str], typer.Option(metavar='A,B,C', help='Some of `reference`, `none`, `ema`, `lora`, `lora-reuse`, `lora-head`, `lora-head-reuse`, `lora-light`, `lora-head-light`; default: all.')] = None,
+    device: Annotated[Optional[str], typer.Option(help='`cuda`, `mps` or `cpu`; default: the best there is.')] = None,
+    precision: Annotated[Optional[str], typer.Option(help='`fp32` or `bf16`; default: bf16 on CUDA.')] = None,
+    checkpointing: Annotated[bool, typer.Option('--checkpointing', help="Make the encoder's activations anew in the backward pass.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help='How often each takes its turn.')] = 5,
+    format: Annotated[Format, typer.Option(help='How to print it.')] = Format.table,
+    figure: Annotated[Optional[Path], typer.Option(help='An HTML file for the stacked bars.')] = None,
+):
+    "What a TransDA step costs under each stabilizer: time, memory and operations, part by part, on random data."
+    hw = numbers(crop, 'x', '--crop', int, 2) if crop else None
+    if hw and any(n < 32 or n % 4 for n in hw): raise BadInput(f"--crop: expected multiples of 4 pixels, at least 32, got '{crop}'")
+    with Console(stderr=True).status('loading torch'): from lora_da_bench import cost as bench, models
+    if model not in models.swin_names(): raise BadInput(f"--model: '{model}' is unknown; expected mini or a Swin of timm, such as swin_base_patch4_window7_224")
+    where, precision = bench.open_device(device, precision)
+    names = stabilizers.split(',') if stabilizers else list(bench.CANDIDATES)
+    def turns():
+        nonlocal result
+        result = yield from bench.measure(bench.cost_preset(model, hw, batch, checkpointing), names, where, precision, rounds)
+    result = None
+    run_to_end(turns(), Console(stderr=True))
+    if figure: bench.cost_figure(result).write_html(figure)
+    if format == Format.json: return print(json.dumps(result, indent=1))
+    rows = bench.cost_table(result)
+    if format == Format.md:
+        from lora_da_bench.runs import markdown
+        return print(markdown(rows))
+    table = Table(Column(rows.columns[0], no_wrap=True), *(Column(c, justify='right') for c in rows.columns[1:]), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True,
+                  title=f"{model}, {precision}, on {result['device']}", title_justify='left')
+    for row in rows.itertuples(index=False): table.add_row(*row)
+    console.print(table)
 
 @app.command(hidden=True)
 def gap(out: Out):
