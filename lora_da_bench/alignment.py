@@ -139,11 +139,11 @@ class Alignment:
         loss = binary_loss(d, source) if self.form == 'binary' else class_loss(d, soft_labels(logits), source)
         return weighted_mean(loss, weight, valid, self.legacy_broadcast)
 
-    def weights(self, weight, output: Output) -> torch.Tensor:
-        "Each pixel's share in alignment: `source_weight` or `target_weight`, or 1"
-        size = output.logits.shape[-2:]
-        if not self.dynamic_weights: return output.logits.new_ones(len(output.logits), *size, dtype=torch.float32)
-        with torch.no_grad(): return weight(output.logits, self.discrepancy(output.feature, size))
+    def metered(self, weight, output: Output, valid: torch.Tensor) -> tuple:
+        "The output detached, the meter's reading of it, each pixel's share (`source_weight` or `target_weight`, or 1), and where there is a picture"
+        output = Output(output.logits.detach(), None, output.feature.detach())
+        reading = self.discrepancy(output.feature, output.logits.shape[-2:])
+        return output, reading, weight(output.logits, reading) if self.dynamic_weights else torch.ones_like(reading), valid if self.mask_padding else None
 
     def loss(
         self,
@@ -151,9 +151,7 @@ class Alignment:
         valid: torch.Tensor,    # (B, h, w) bool
     ) -> torch.Tensor:          # scalar, weighted
         "What the student feels: its source features should pass for the teacher's target features"
-        if not self.mask_padding: valid = None
-        w = self.weights(source_weight, source)
-        self.seen = Output(source.logits.detach(), None, source.feature.detach()), w, valid
+        self.seen = _, _, w, valid = self.metered(source_weight, source, valid)
         self.adversary.requires_grad_(False)  # the student's gradient passes through, and stays out of, the adversary
         adversarial = self.term(self.adversary(source.feature, w.shape[-2:]), source.logits, w, valid, source=False)
         self.adversary.requires_grad_(True)
@@ -162,17 +160,15 @@ class Alignment:
     def losses(
         self,
         target: Output,         # the teacher's of the target images
-        valid_t: torch.Tensor,  # (B, h', w') bool
+        valid: torch.Tensor,    # (B, h', w') bool
     ) -> dict[str, torch.Tensor]:
         "What both discriminators have to learn of the source that `loss` saw and of this target"
-        (source, w_s, valid_s), self.seen = self.seen, None
-        target, w_t = Output(target.logits.detach(), None, target.feature.detach()), self.weights(target_weight, target)
-        if not self.mask_padding: valid_t = None
-        size_s, size_t = w_s.shape[-2:], w_t.shape[-2:]
+        (source, reading_s, w_s, valid_s), self.seen = self.seen, None
+        target, reading_t, w_t, valid_t = self.metered(target_weight, target, valid)
         return dict(
-            adversary=(.5 * self.term(self.adversary(source.feature, size_s), source.logits, w_s, valid_s, source=True) +
-                       .5 * self.term(self.adversary(target.feature, size_t), target.logits, w_t, valid_t, source=False)),
-            discrepancy=discrepancy_loss(self.discrepancy(source.feature, size_s), self.discrepancy(target.feature, size_t), valid_s, valid_t))
+            adversary=(.5 * self.term(self.adversary(source.feature, w_s.shape[-2:]), source.logits, w_s, valid_s, source=True) +
+                       .5 * self.term(self.adversary(target.feature, w_t.shape[-2:]), target.logits, w_t, valid_t, source=False)),
+            discrepancy=discrepancy_loss(reading_s, reading_t, valid_s, valid_t))
 
     def step(self, losses: dict[str, torch.Tensor]):
         "One step of both discriminators"

@@ -367,10 +367,11 @@ def cost(
     if model not in models.swin_names(): raise BadInput(f"--model: '{model}' is unknown; expected mini or a Swin of timm, such as swin_base_patch4_window7_224")
     where, precision = bench.open_device(device, precision)
     names = stabilizers.split(',') if stabilizers else list(bench.CANDIDATES)
+    preset, result = bench.cost_preset(model, hw, batch, checkpointing), None
+    with Console(stderr=True).status('predicting memory'): predicted = bench.predict_candidates(preset, names, where, precision)
     def turns():
         nonlocal result
-        result = yield from bench.measure(bench.cost_preset(model, hw, batch, checkpointing), names, where, precision, rounds)
-    result = None
+        result = yield from bench.measure(preset, predicted, where, precision, rounds)
     run_to_end(turns(), Console(stderr=True))
     if figure: bench.cost_figure(result).write_html(figure)
     if format == Format.json: return print(json.dumps(result, indent=1))

@@ -6,10 +6,12 @@
 __all__ = ['CANDIDATES', 'PARTS', 'PART_COLOURS', 'MEMORY_COLOURS', 'cost_preset', 'candidate_config', 'OneDevice',
            'random_batch', 'Reference', 'update_in_a_loop', 'create_learner', 'Counts', 'count', 'without_contents',
            'predict', 'nbytes', 'split_memory', 'free_memory', 'memory_advice', 'telling_out_of_memory', 'open_device',
-           'parted', 'milliseconds_by_part', 'matrix_throughput', 'measure', 'facts_of', 'cost_table', 'cost_figure']
+           'parted', 'milliseconds_by_part', 'matrix_throughput', 'precision_of', 'predict_candidates', 'measure',
+           'facts_of', 'cost_table', 'cost_figure']
 
-# %% ../nbs/14_cost.ipynb #cc743faf
+# %% ../nbs/14_cost.ipynb #17a5a35f
 import gc
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -174,7 +176,8 @@ def predict(
     "What a step of this configuration holds at its worst moment, and how many operations it takes; nothing of it is run"
     with torch.device('meta'): model = create_model(config.preset.model, n_classes, config.preset.crop, 'random', config.preset.decoder_channels, config.preset.drop_path)
     stay = mock.patch.object(nn.Module, 'to', lambda module, *where, **how: module)  # peft moves its layers to where they are, which these tensors refuse
-    with torch.random.fork_rng(), FakeTensorMode(allow_non_fake_inputs=True), stay:
+    with torch.random.fork_rng(), FakeTensorMode(allow_non_fake_inputs=True), stay, warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Accessing the data pointer of FakeTensor')  # copying a network, torch itself does
         without_contents(model)
         for m in model.modules():
             if isinstance(m, SwinTransformerStage): m.grad_checkpointing = config.preset.checkpointing
@@ -294,24 +297,33 @@ def matrix_throughput(device: torch.device, precision: str) -> float:
         watch.stop()
     return 2 * n**3 / (min(watch.read()[3:]) / 1000)
 
-# %% ../nbs/14_cost.ipynb #a90e265c
+# %% ../nbs/14_cost.ipynb #de80216c
+def precision_of(name: str, precision: str) -> str:
+    "The reference runs in full precision, whatever the others do"
+    return 'fp32' if name == 'reference' else precision
+
+def predict_candidates(preset: Preset, names: list[str], device: torch.device, precision: str, n_classes: int = len(CITYSCAPES)) -> dict[str, dict]:
+    "What each candidate will hold and take; raises `BadInput` if a name is unknown or one will not fit"
+    predicted, available = {}, free_memory(device)
+    for name, config in {n: candidate_config(preset, n) for n in names}.items():
+        predicted[name] = predict(config, n_classes, precision_of(name, precision))
+        if predicted[name]['peak_bytes'] > available: raise BadInput(memory_advice(config, n_classes, device, precision_of(name, precision), available))
+    return predicted
+
 def measure(
     preset: Preset,
-    names: list[str],               # of `CANDIDATES`
+    predicted: dict[str, dict],     # what `predict_candidates` said, by name
     device: torch.device,
-    precision: str = 'fp32',        # of all but the reference, which is fp32
+    precision: str = 'fp32',        # of all but the reference
     rounds: int = 5,
     steps: int = 8,                 # timed in each round
     n_classes: int = len(CITYSCAPES),
 ) -> Iterator[tuple[str, int, int]]:  # candidate, round just done, rounds; returns the result, as `result = yield from measure(...)`
-    "Every candidate in turns: time, memory and operations; raises `BadInput` before anything runs if one will not fit"
-    configs, predicted, laps, found = {n: candidate_config(preset, n) for n in names}, {}, defaultdict(list), {}
-    of = lambda name: 'fp32' if name == 'reference' else precision
-    for name, config in configs.items():
-        predicted[name] = predict(config, n_classes, of(name))
-        if predicted[name]['peak_bytes'] > (available := free_memory(device)): raise BadInput(memory_advice(config, n_classes, device, of(name), available))
+    "Every candidate in turns: time, memory and operations"
+    laps, found, of = defaultdict(list), {}, lambda name: precision_of(name, precision)
     for round_ in range(1, rounds + 1):
-        for name, config in configs.items():
+        for name in predicted:
+            config = candidate_config(preset, name)
             with telling_out_of_memory(config, n_classes, device, of(name)):
                 learner = create_learner(name, preset, n_classes, OneDevice(device, of(name)))
                 batch, watch = random_batch(config, n_classes, device), Stopwatch(device)
@@ -325,9 +337,9 @@ def measure(
             del learner
             gc.collect()
             yield name, round_, rounds
-    throughput = {p: matrix_throughput(device, p) for p in {of(n) for n in names}}
+    throughput = {p: matrix_throughput(device, p) for p in {of(n) for n in predicted}}
     rows = []
-    for name, config in configs.items():
+    for name in predicted:
         ms = np.median(np.concatenate(laps[name]))
         rows.append(dict(stabilizer=name, step_ms=ms, step_ms_by_round=[float(np.median(l)) for l in laps[name]], images_per_s=2 * preset.batch_size / ms * 1000, **found[name],
                          predicted_peak_bytes=predicted[name]['peak_bytes'], flops=predicted[name]['flops'],
@@ -366,11 +378,10 @@ def cost_figure(result: dict) -> go.Figure:
     "Milliseconds of a step by part, and megabytes at its worst moment by what they are for, a bar a candidate"
     names = [row['stabilizer'] for row in result['rows']][::-1]
     rows = {row['stabilizer']: row for row in result['rows']}
-    fig = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=.04, subplot_titles=('milliseconds a step', 'megabytes at the peak'))
-    for col, (key, colours, unit, legend) in enumerate((('time_ms', PART_COLOURS, 1, 'legend'), ('memory', MEMORY_COLOURS, 1e6, 'legend2')), 1):
+    fig = make_subplots(2, 1, vertical_spacing=.16, subplot_titles=('milliseconds a step', 'megabytes at the peak'))
+    for row, (key, colours, unit, legend) in enumerate((('time_ms', PART_COLOURS, 1, 'legend'), ('memory', MEMORY_COLOURS, 1e6, 'legend2')), 1):
         for part, colour in colours.items():
-            fig.add_bar(y=names, x=[rows[n][key][part] / unit for n in names], name=part, orientation='h', marker_color=colour, legend=legend, row=1, col=col,
+            fig.add_bar(y=names, x=[rows[n][key][part] / unit for n in names], name=part, orientation='h', marker_color=colour, legend=legend, row=row, col=1,
                         hovertemplate='%{y}<br>' + part + ' %{x:.1f}<extra></extra>')
-    low = dict(orientation='h', y=-.12, yanchor='top', traceorder='normal', font_size=11)
-    return style(fig).update_layout(barmode='stack', height=160 + 42 * len(names), margin=dict(l=120, t=40, b=120), legend=dict(low, x=0, xanchor='left', entrywidth=105),
-                                    legend2=dict(low, x=.53, xanchor='left', entrywidth=90))
+    beside = dict(orientation='v', x=1.02, xanchor='left', yanchor='top', traceorder='normal')
+    return style(fig).update_layout(barmode='stack', height=max(480, 160 + 56 * len(names)), margin=dict(l=130, t=40), legend=dict(beside, y=1), legend2=dict(beside, y=.42))

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CURVES', 'QUALITY', 'COST', 'reported', 'write_atomic', 'write_json', 'Run', 'read_events', 'read_config',
            'read_metrics', 'weights_path', 'find_runs', 'summary', 'ran_with', 'arm_of', 'report', 'curves_of',
-           'report_table', 'by_stabilizer', 'markdown', 'step_folder', 'snapshot_steps', 'probes', 'read_snapshot',
-           'labels_folder', 'labelled_frames', 'read_labels']
+           'report_table', 'markdown', 'step_folder', 'snapshot_steps', 'probes', 'read_snapshot', 'labels_folder',
+           'labelled_frames', 'read_labels']
 
 # %% ../nbs/09_runs.ipynb #608395ee
 import json
@@ -190,24 +190,6 @@ def report_table(rows: list[dict]) -> pd.DataFrame:
         'step ms': text(r['cost']['step_ms'], '.0f'), 'peak MB': text(r['cost']['peak_memory_bytes'], '.0f', 1e-6),
         'trains': text(r['cost']['trainable_parameters'], '.2f', 1e-6) + ' M', 'saved MB': text(r['cost']['saved_bytes'], '.1f', 1e-6),
     } for r in rows], columns=list(dict.fromkeys(QUALITY + COST)))
-
-def by_stabilizer(rows: list[dict]) -> pd.DataFrame:
-    "Mean over seeds, ± their standard deviation, one row a stabilizer"
-    flat = pd.json_normalize(rows)
-    def cell(values, form, scale=1.):
-        values = values.dropna() * scale
-        if values.empty: return '–'
-        return format(values.mean(), form) + (f' ± {values.std():{form}}' if len(values) > 1 else '')
-    columns = {  # title: where it is in a summary, format, unit; whether it is the same for every seed
-        'start': ('target_miou.start', '.3f', 1, False), 'final': ('target_miou.final', '.3f', 1, False), 'on seen frames': ('seen_miou', '.3f', 1, False),
-        'largest fall': ('stability.largest_fall', '.3f', 1, False), 'late spread': ('stability.late_spread', '.4f', 1, False),
-        'flips, %': ('stability.flip_rate', '.1f', 100, False), 'labels right, %': ('stability.pseudo_accuracy', '.1f', 100, False),
-        'step, ms': ('cost.step_ms', '.0f', 1, False), 'peak, MB': ('cost.peak_memory_bytes', '.0f', 1e-6, True),
-        'trains, M': ('cost.trainable_parameters', '.2f', 1e-6, True), 'saved, MB': ('cost.saved_bytes', '.1f', 1e-6, True)}
-    def row(name, group):
-        cells = {title: cell(group[key].astype(float).head(1 if fixed else None), form, scale) for title, (key, form, scale, fixed) in columns.items()}
-        return dict(stabilizer=name, scored=group.scored.iloc[0], seeds=str(len(group))) | cells
-    return pd.DataFrame([row(name, group) for name, group in flat.groupby('stabilizer', sort=False)])
 
 # %% ../nbs/09_runs.ipynb #3fceb1c8
 def markdown(table: pd.DataFrame) -> str:

@@ -199,3 +199,24 @@ def test_hub_out_of_reach(tmp_path):
     done = subprocess.run(command('train', '--preset', tmp_path/'hub.json', '--out', tmp_path/'out'), capture_output=True, text=True,
                           env=os.environ | {'HF_HUB_OFFLINE': '1', 'HF_HOME': str(tmp_path/'cache')})
     is_one_line((done.returncode, done.stdout, done.stderr), 'weights: hub: swin_tiny_patch4_window7_224 could not be fetched from the hub', 'give the file')
+
+
+def test_cost_of_what_is_not_there(cli):
+    is_one_line(cli('cost', '--device', 'tpu'), "--device: 'tpu' is not to be had here; supported: ", 'cpu')
+    is_one_line(cli('cost', '--device', 'cpu', '--precision', 'fp8'), "--precision: 'fp8' is not supported on cpu; supported: fp32, bf16")
+    is_one_line(cli('cost', '--stabilizers', 'ema,emma'), "stabilizers: 'emma' is unknown; expected reference, none, ema")
+    is_one_line(cli('cost', '--crop', '30x32'), "--crop: expected multiples of 4 pixels, at least 32, got '30x32'")
+    is_one_line(cli('cost', '--model', 'swan'), "--model: 'swan' is unknown")
+
+
+def test_cost_that_will_not_fit(cli):
+    code, _, err = cli('cost', '--device', 'cpu', '--batch', '100000', '--stabilizers', 'ema')
+    assert code == 2 and 'error: out of memory: a step of ema needs about ' in err and ', and cpu has ' in err
+    assert 'what would help most: ' in err and err.count('GB)') == 3
+
+
+def test_a_pass_cannot_be_reused_for_other_images(cli, tmp_path):
+    (tmp_path/'p.json').write_text(PRESETS['streetscenes'].model_copy(update=dict(stabilizers={'lora': {'mode': 'train'}})).model_dump_json())
+    is_one_line(cli('train', '--preset', tmp_path/'p.json', '--recipe', 'mixed', '--out', tmp_path/'out'), "stabilizers.lora.mode: 'train' needs a recipe whose student sees")
+    (tmp_path/'p.json').write_text(PRESETS['streetscenes'].model_copy(update=dict(stabilizers={'lora': {'stages': 5}})).model_dump_json())
+    is_one_line(cli('train', '--preset', tmp_path/'p.json', '--out', tmp_path/'out'), 'stabilizers.lora.stages: expected a number from 1 to 4, got 5')

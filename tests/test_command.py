@@ -105,3 +105,17 @@ def test_help_is_fast_and_complete():
     begun = time.monotonic()
     out = subprocess.run(command('--help'), capture_output=True, text=True, env=os.environ | {'COLUMNS': '100'}).stdout
     assert time.monotonic() - begun < 5 and all(c in out for c in ('quickstart', 'train', 'report', 'predict', 'app'))
+
+
+def test_cost_as_json(cli):
+    code, out, _ = cli('cost', '--device', 'cpu', '--crop', '32x32', '--batch', '2', '--rounds', '1', '--stabilizers', 'reference,ema,lora-head-light', '--format', 'json')
+    result = json.loads(out)
+    assert code == 0 and {'device', 'versions', 'command', 'date', 'setting', 'rows'} <= result.keys()
+    rows = {row['stabilizer']: row for row in result['rows']}
+    assert list(rows) == ['reference', 'ema', 'lora-head-light']
+    for row in rows.values():
+        assert row['step_ms'] > 0 and row['images_per_s'] > 0 and row['peak_memory_bytes'] == sum(row['memory'].values())
+        assert abs(row['predicted_peak_bytes'] / row['peak_memory_bytes'] - 1) < .05 and 0 < row['matrix_throughput_share'] < 1
+    ema, light = rows['ema'], rows['lora-head-light']
+    assert light['peak_memory_bytes'] < .6 * ema['peak_memory_bytes'] and light['flops'] < ema['flops'] and light['saved_bytes'] < .1 * ema['saved_bytes']
+    assert light['time_ms']['teacher'] == 0 < ema['time_ms']['teacher'] and light['time_ms']['EMA update'] < .1 < ema['time_ms']['EMA update']
