@@ -357,6 +357,7 @@ def cost(
     precision: Annotated[Optional[str], typer.Option(help='`fp32` or `bf16`; default: bf16 on CUDA.')] = None,
     checkpointing: Annotated[bool, typer.Option('--checkpointing', help="Make the encoder's activations anew in the backward pass.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help='How often each takes its turn.')] = 5,
+    data: Annotated[Optional[Path], typer.Option('--with-data', metavar='ROOT', help='Feed the step from files, a folder with `gta5` and `cityscapes`, and show the share of time spent waiting for them.')] = None,
     format: Annotated[Format, typer.Option(help='How to print it.')] = Format.table,
     figure: Annotated[Optional[Path], typer.Option(help='An HTML file for the stacked bars.')] = None,
 ):
@@ -368,10 +369,16 @@ def cost(
     where, precision = bench.open_device(device, precision)
     names = stabilizers.split(',') if stabilizers else list(bench.CANDIDATES)
     preset, result = bench.cost_preset(model, hw, batch, checkpointing), None
+    if data is not None: fed, domains = bench.with_data(preset, data)
     with Console(stderr=True).status('predicting memory'): predicted = bench.predict_candidates(preset, names, where, precision)
     def turns():
         nonlocal result
         result = yield from bench.measure(preset, predicted, where, precision, rounds)
+        if data is None: return
+        result['waiting'] = []
+        for done, name in enumerate(names, 1):
+            result['waiting'].append(bench.measure_waiting(fed, name, domains, where, precision))
+            yield 'with data', done, len(names)
     run_to_end(turns(), Console(stderr=True))
     if figure: bench.cost_figure(result).write_html(figure)
     if format == Format.json: return print(json.dumps(result, indent=1))
@@ -383,6 +390,7 @@ def cost(
                   title=f"{model}, {precision}, on {result['device']}", title_justify='left')
     for row in rows.itertuples(index=False): table.add_row(*row)
     console.print(table)
+    for row in result.get('waiting', []): console.print(f"{row['stabilizer']}: {row['waiting_share']:.0%} of the time spent waiting for data ({row['waiting_ms']:.0f} ms a step)")
 
 @app.command(hidden=True)
 def gap(out: Out):

@@ -7,7 +7,7 @@ __all__ = ['CANDIDATES', 'PARTS', 'PART_COLOURS', 'MEMORY_COLOURS', 'cost_preset
            'random_batch', 'Reference', 'update_in_a_loop', 'create_learner', 'Counts', 'count', 'without_contents',
            'predict', 'nbytes', 'split_memory', 'free_memory', 'memory_advice', 'telling_out_of_memory', 'open_device',
            'parted', 'milliseconds_by_part', 'matrix_throughput', 'precision_of', 'predict_candidates', 'measure',
-           'facts_of', 'cost_table', 'cost_figure']
+           'facts_of', 'with_data', 'measure_waiting', 'cost_table', 'cost_figure']
 
 # %% ../nbs/14_cost.ipynb #17a5a35f
 import gc
@@ -34,12 +34,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from .experiments import PRESETS, Config, Preset, Recipe
+from .datasets import Domains
+from .experiments import PRESETS, Config, Preset, Recipe, load_domains
 from .figures import style
 from .labels import CITYSCAPES, BadInput
 from .models import Segmenter, create_model, segmentation_loss
 from .stabilizers import EMA, saved_tensors, trainable_parameters
-from .training import Batch, Learner, PeakMemory, Stopwatch, arranged, clock, create_batch, environment, initial_model, target_task
+from .training import Batch, Learner, PeakMemory, Stopwatch, arranged, clock, create_batch, environment, initial_model, step_views, target_task
 from .views import View, seed_step
 
 # %% ../nbs/14_cost.ipynb #861a393f
@@ -357,6 +358,26 @@ def facts_of(learner: Learner, batch: Batch, config: Config, n_classes: int) -> 
                 time_ms=milliseconds_by_part(learner, config, n_classes), saved_bytes=sum(t.nbytes for t in saved_tensors(learner.stabilizer).values()),
                 trained_share_of_backbone=trainable_parameters(learner.student.encoder) / sum(p.numel() for p in backbone),
                 trained_share=trainable_parameters(learner.student) / sum(p.numel() for p in learner.student.parameters()))
+
+# %% ../nbs/14_cost.ipynb #0a808f11
+def with_data(preset: Preset, root: Path) -> tuple[Preset, Domains]:
+    "The setting with views of GTA5 and Cityscapes as published, and their files below `root`; raises `BadInput` where they are not"
+    published = PRESETS['gta5-cityscapes-swin-b']
+    preset = preset.model_copy(update={k: getattr(published, k) for k in ('dataset', 'size', 'scale')})
+    return preset, load_domains(preset, root)
+
+def measure_waiting(preset: Preset, name: str, domains: Domains, device: torch.device, precision: str, steps: int = 8) -> dict:
+    "Mean milliseconds of a step and of the wait for its batch, and the share of the wait in both"
+    config, n_classes = candidate_config(preset, name), len(domains.space)
+    learner, spent = create_learner(name, preset, n_classes, OneDevice(device, precision)), Counter()
+    views = step_views(Path(), config.model_copy(update=dict(recipe='ceiling')), domains, range(steps + 2), set())  # files of labels are read as well
+    for step in range(steps + 2):
+        asked = clock(device)
+        source, target = next(views)
+        there = clock(device)
+        learner.step(create_batch(source, target, learner.recipe, device))
+        if step >= 2: spent.update(waiting=1000 * (there - asked), step=1000 * (clock(device) - there))  # the workers and the first steps are slow to start
+    return dict(stabilizer=name, step_ms=spent['step'] / steps, waiting_ms=spent['waiting'] / steps, waiting_share=spent['waiting'] / spent.total())
 
 # %% ../nbs/14_cost.ipynb #59182262
 def cost_table(result: dict) -> pd.DataFrame:

@@ -149,3 +149,12 @@ def test_own_folders(cli, published, tmp_path):
     assert find_runs(tmp_path/'out')[0]['mixed-lora-seed0']['classes'] == ['road', 'house', 'sky']
     shutil.rmtree(tmp_path/'own/source/labels')
     is_one_line(cli('train', '--preset', tmp_path/'own.json', '--root', tmp_path/'own', '--out', tmp_path/'other'), 'source/labels: expected labels for the source, found none')
+
+
+def test_cost_with_data(cli, published):
+    how = 'cost', '--device', 'cpu', '--crop', '32x64', '--batch', '2', '--rounds', '1', '--stabilizers', 'lora-head-light', '--format', 'json'
+    code, out, err = cli(*how, '--with-data', published)
+    assert code == 0, err
+    row, = json.loads(out)['waiting']
+    assert row['stabilizer'] == 'lora-head-light' and row['step_ms'] > 0 and 0 < row['waiting_share'] < 1
+    is_one_line(cli(*how, '--with-data', published/'nowhere'), 'nowhere')
