@@ -173,7 +173,7 @@ def predict(
     n_classes: int,                # K
     precision: str = 'fp32',       # or 'bf16'
     kind: type[Learner] = Learner,
-) -> dict:                         # 'peak_bytes', 'memory' by kind, 'flops' of a step
+) -> dict:                         # 'peak_bytes', 'memory' by kind and 'flops' of a step, 'saved_bytes' of a finished run
     "What a step of this configuration holds at its worst moment, and how many operations it takes; nothing of it is run"
     with torch.device('meta'): model = create_model(config.preset.model, n_classes, config.preset.crop, 'random', config.preset.decoder_channels, config.preset.drop_path)
     stay = mock.patch.object(nn.Module, 'to', lambda module, *where, **how: module)  # peft moves its layers to where they are, which these tensors refuse
@@ -189,7 +189,8 @@ def predict(
         learner.step(batch)
         with PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)
         with FlopCounterMode(display=False) as flops: learner.step(batch)
-        return dict(peak_bytes=memory.peak, memory=split_memory(learner, memory.peak), flops=flops.get_total_flops())
+        return dict(peak_bytes=memory.peak, memory=split_memory(learner, memory.peak), flops=flops.get_total_flops(),
+                    saved_bytes=sum(t.nbytes for t in saved_tensors(learner.stabilizer).values()))
 
 def nbytes(tensors) -> int:
     "Bytes of tensors, shared storage counted once"
