@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from .cost import predict, random_batch, telling_out_of_memory
 from .datasets import Domains, Frames, survey, without_problems
 from .evaluation import evaluate
-from .experiments import Config, Preset, load_domains
+from .experiments import PRESETS, Config, Preset, load_domains
 from .labels import CITYSCAPES, BadInput
 from .runs import arm_of, find_runs, ran_with, read_config, read_metrics, report, summary, write_json
 from .stabilizers import trainable_parameters
@@ -147,7 +147,7 @@ def ablation(out: Path, preset: Preset, seed: int = 0, root: Path | None = None)
     "Run one seed of the ablation, or what is missing of it, arm by arm"
     for name, arm in ablation_arms(preset).items(): yield from run_arms(out, preset, {name: arm}, seed, root)
 
-# %% ../nbs/15_studies.ipynb #f9e9a14d
+# %% ../nbs/15_studies.ipynb #1143f55a
 def ablation_result(out: Path) -> dict:
     "Scores of every arm and seed, with gap closure; raises `BadInput` where an anchor is missing"
     runs, _ = find_runs(out)
@@ -164,6 +164,8 @@ def ablation_result(out: Path) -> dict:
         entry = {k: row[k] for k in kept} | dict(closure=(row['target_miou']['final'] - source) / (ceiling - source), recipe=row['recipe'], stabilizer=row['stabilizer'])
         result['arms'].setdefault(row['arm'], {})[str(row['seed'])] = entry
     if not result['arms']: raise BadInput(f'{out}: expected a finished source run and a finished ceiling of the same seed')
+    order = ['source', *ablation_arms(PRESETS['streetscenes'])]
+    result['arms'] = {arm: result['arms'][arm] for arm in sorted(result['arms'], key=lambda arm: order.index(arm) if arm in order else len(order))}
     result['batchnorm'] = {s: e['target_miou']['start'] for s, e in result['arms'].get('none', {}).items()}
     brief = lambda metrics: {name: {step: round(v, 4) for step, v in points.items()} for name, points in metrics.items() if name != 'seen_miou'}
     return result | dict(curves={name: dict(run, metrics=brief(run['metrics'])) for name, run in report(out)[0]['curves'].items()})
