@@ -382,13 +382,14 @@ def measure_waiting(preset: Preset, name: str, domains: Domains, device: torch.d
 
 # %% ../nbs/14_cost.ipynb #59182262
 def cost_table(result: dict) -> pd.DataFrame:
-    "A row a candidate; `times EMA` is how many steps it takes while EMA takes one"
+    "A row a candidate; `times EMA` is how many steps it takes while EMA takes one, and in brackets the same round by round, the least and the most"
     rows = {row['stabilizer']: row for row in result['rows']}
     ema = rows.get('ema')
     def line(row):
         low, high = min(row['step_ms_by_round']), max(row['step_ms_by_round'])
+        ratios = [a / b for a, b in zip(ema['step_ms_by_round'], row['step_ms_by_round'])] if ema else []
         return {'stabilizer': row['stabilizer'], 'ms a step': f"{row['step_ms']:.0f} ({low:.0f} to {high:.0f})", 'images/s': f"{row['images_per_s']:.1f}",
-                'times EMA': f"{ema['step_ms'] / row['step_ms']:.2f}" if ema else '–', 'peak, MB': f"{row['peak_memory_bytes'] / 1e6:,.0f}",
+                'times EMA': f"{ema['step_ms'] / row['step_ms']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ema else '–', 'peak, MB': f"{row['peak_memory_bytes'] / 1e6:,.0f}",
                 'of EMA': f"{row['peak_memory_bytes'] / ema['peak_memory_bytes']:.2f}" if ema else '–', 'GFLOP': f"{row['flops'] / 1e9:,.0f}",
                 'of peak': f"{row['matrix_throughput_share']:.0%}", 'trained': f"{row['trained_share']:.1%}", 'saved, MB': f"{row['saved_bytes'] / 1e6:,.1f}"}
     return pd.DataFrame(map(line, rows.values()))
