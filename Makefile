@@ -48,7 +48,7 @@ cost: $(VENV)/.installed           ## measure the step's cost at published size 
 clean:       ## remove the environment; runs stay
 	rm -rf $(VENV) *.egg-info
 
-# What README and notebooks quote, measured again: about seven hours on two cores, interruptible. CAMVID is the folder of CamVid's frames.
+# What README and notebooks quote, measured again: about eight hours on two cores, interruptible. CAMVID is the folder of CamVid's frames.
 CAMVID ?= camvid
 results: $(VENV)/.installed        ## measure again what the README quotes (CAMVID=folder of the CamVid frames)
 	$(BIN)/lora-da-bench cost --format json > results/cost-mini-cpu.json

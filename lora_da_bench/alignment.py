@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim.lr_scheduler import PolynomialLR
 
 from .models import Output
+from .processes import average_gradients, max_over_processes, mean_over_processes
 
 # %% ../nbs/07_alignment.ipynb #b3cfe097
 def precise(t: torch.Tensor) -> torch.Tensor:
@@ -52,8 +53,8 @@ def normalized_entropy(
 
 def minmax(x: torch.Tensor) -> torch.Tensor:
     "Stretch to 0..1 over all of a batch; 0 where everything is the same"
-    low, high = x.aminmax()
-    return (x - low) / (high - low).clamp(min=1e-8)
+    minus_low, high = max_over_processes(torch.stack([-x.amin(), x.amax()]))
+    return (x + minus_low) / (high + minus_low).clamp(min=1e-8)
 
 def source_weight(
     logits: torch.Tensor,       # z_s (B, K, H, W)
@@ -100,7 +101,7 @@ def weighted_mean(
     "`mean(w * loss)` over the pixels that are no padding"
     if legacy_broadcast: return (weight[:, None] * loss).mean()  # (B, 1, H, W) * (B, H, W) -> (B, B, H, W)
     if valid is None: return (weight * loss).mean()
-    return (weight * loss * valid).sum() / valid.sum().clamp(min=1)
+    return (weight * loss * valid).sum() / mean_over_processes(valid.sum()).clamp(min=1)
 
 def discrepancy_loss(
     dis_source: torch.Tensor,  # Dis(f_s) (B, H, W) in 0..1
@@ -173,6 +174,7 @@ class Alignment:
     def step(self, losses: dict[str, torch.Tensor]):
         "One step of both discriminators"
         sum(losses.values()).backward()
+        average_gradients(self.optimizer)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()

@@ -78,7 +78,6 @@ class OneDevice:
     "As much of an `Accelerator` as a step needs, without its settings for the whole process: candidates of both precisions can take turns"
     def __init__(self, device: torch.device, precision: str = 'fp32'): self.device, self.precision = device, precision
     def autocast(self): return torch.autocast(self.device.type, torch.bfloat16) if self.precision == 'bf16' else nullcontext()
-    def prepare(self, *things): return things
     def backward(self, loss): loss.backward()
 
 def random_batch(config: Config, n_classes: int, device: torch.device, recipe: Recipe | None = None) -> Batch:

@@ -18,6 +18,7 @@ from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 from torch import nn
 
 from .labels import IGNORE, BadInput
+from .processes import mean_over_processes
 
 # %% ../nbs/04_models.ipynb #96fa2b10
 class Output(NamedTuple):
@@ -109,9 +110,10 @@ def segmentation_loss(
 ) -> torch.Tensor:                         # scalar; 0 where every pixel is ignored
     "`CE(logits, labels) + 0.4 CE(aux, labels)`, a mean over the pixels that have a label"
     aux = F.interpolate(output.aux, labels.shape[-2:], mode='bilinear', align_corners=False)
+    count = mean_over_processes((labels != IGNORE).sum()).clamp(min=1)
     def ce(logits):
         loss = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction='none')
-        return (loss if weights is None else weights * loss).sum() / (labels != IGNORE).sum().clamp(min=1)
+        return (loss if weights is None else weights * loss).sum() / count
     return ce(output.logits) + .4 * ce(aux)
 
 # %% ../nbs/04_models.ipynb #6e5c757e

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['take_turns', 'Arm', 'arm_name', 'chain', 'run_chain', 'load_surveyed', 'source_preset', 'run_arms', 'adapt',
-           'ceiling_preset', 'ablation_arms', 'ablation', 'ablation_result', 'ablation_table', 'measure_steps',
-           'seconds_to_load', 'dry_run', 'study_gap']
+           'ceiling_preset', 'with_options', 'ablation_arms', 'ablation', 'ablation_result', 'ablation_table',
+           'measure_steps', 'seconds_to_load', 'dry_run', 'study_gap']
 
 # %% ../nbs/15_studies.ipynb #a970fba2
 import logging
@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator
 
-from .cost import predict, random_batch, telling_out_of_memory
+from .cost import CANDIDATES, predict, random_batch, telling_out_of_memory
 from .datasets import Domains, Frames, survey, without_problems
 from .evaluation import evaluate
 from .experiments import PRESETS, Config, Preset, load_domains
 from .labels import CITYSCAPES, BadInput
+from .processes import create_accelerator
 from .runs import arm_of, find_runs, ran_with, read_config, read_metrics, report, summary, write_json
 from .stabilizers import trainable_parameters
 from .training import Learner, arranged, clock, initial_model, label_target, load_model, step_views, train
@@ -74,14 +74,18 @@ def run_chain(out: Path, configs: dict[str, Config], domains: Domains) -> Iterat
             for step in train(out/name, config, domains): yield before + step, (name, step, config.steps)
         before += config.steps
         if config.round is not None:
-            for done in label_target(out/name, domains): yield before, (f'{name}: labels', done, len(domains.target))
+            accelerator = create_accelerator()
+            if accelerator.is_main_process:
+                for done in label_target(out/name, domains): yield before, (f'{name}: labels', done, len(domains.target))
+            accelerator.wait_for_everyone()
 
-# %% ../nbs/15_studies.ipynb #849eba12
+# %% ../nbs/15_studies.ipynb #a48eaef8
 def load_surveyed(preset: Preset, root: Path | None):  # a generator of (what, frames done, frames) that returns the `Domains`
     "The preset's datasets, the source surveyed where sampling needs it; to be used as `domains = yield from load_surveyed(...)`"
     domains = load_domains(preset, root)
     if preset.sampling == 'rare-class' and isinstance(domains.source, Frames):
-        for done in survey(domains.source): yield 'source: reading every file once', done, len(domains.source)
+        with create_accelerator().main_process_first():  # the others read its cache
+            for done in survey(domains.source): yield 'source: reading every file once', done, len(domains.source)
         domains.source, problems = without_problems(domains.source)
         for line in problems: logging.getLogger('lora_da_bench').warning('left out: %s', line)
         if not len(domains.source): raise BadInput(f'{problems[0]}; that leaves no source frame')
@@ -124,11 +128,16 @@ def adapt(
     recipe, longer = recipe or preset.recipe, preset.model_copy(update=dict(steps=steps or preset.steps))
     yield from run_arms(out, preset, {arm_name(recipe, s): Arm(longer, recipe, s) for s in stabilizers}, seed, root)
 
-# %% ../nbs/15_studies.ipynb #22b07eed
+# %% ../nbs/15_studies.ipynb #04834d11
 def ceiling_preset(preset: Preset) -> Preset:
     "The numbers of supervised training on both domains: a lower rate than from scratch, to zero at the end"
     steps = max(1, 2 * preset.source_steps // 3)
     return preset.model_copy(update=dict(steps=steps, lr=preset.source_lr / 2, final_lr=0., eval_every=steps))
+
+def with_options(arm: Arm, **options) -> Arm:
+    "The arm with some of its stabilizer's options changed"
+    changed = arm.preset.stabilizers | {arm.stabilizer: arm.preset.stabilizers.get(arm.stabilizer, {}) | options}
+    return arm._replace(preset=arm.preset.model_copy(update=dict(stabilizers=changed)))
 
 def ablation_arms(preset: Preset) -> dict[str, Arm]:
     "Every arm of the ablation, by name"
@@ -141,6 +150,9 @@ def ablation_arms(preset: Preset) -> dict[str, Arm]:
         plain |= {f'{s}+alignment': arm('plain', s, steps, dynamic_weights=False, **aligned), f'{s}+alignment+weights': arm('plain', s, steps, **aligned)}
     mixed = {f'mixed-{s}': arm('mixed', s, 2 * steps) for s in ('none', 'ema', 'lora')} | {'mixed-lora+alignment+weights': arm('mixed', 'lora', 2 * steps, **aligned)}
     transda = {f'transda-{s}': arm('transda', s, steps // 3) for s in ('none', 'ema', 'lora')}
+    for candidate in ('lora-light', 'lora-head-light'):  # of the cost bench
+        mixed[f'mixed-{candidate}'] = with_options(mixed['mixed-lora'], **CANDIDATES[candidate][1] | dict(mode='eval'))
+        transda[f'transda-{candidate}'] = with_options(transda['transda-lora'], **CANDIDATES[candidate][1])
     return dict(ceiling=Arm(ceiling_preset(preset), 'ceiling')) | plain | mixed | transda
 
 def ablation(out: Path, preset: Preset, seed: int = 0, root: Path | None = None) -> Iterator[tuple[str, int, int]]:
@@ -196,7 +208,7 @@ def measure_steps(
     sizes = [tuple(max(32, 4 * round(n / shrink / 4)) for n in crop) for crop in (arm.preset.source_crop or arm.preset.crop, arm.preset.crop)]
     preset = arm.preset.model_copy(update=dict(source_crop=sizes[0], crop=sizes[1], batch_size=2, weights='random'))
     config = Config(preset=preset, recipe=arm.recipe, stabilizer=arm.stabilizer, steps=100, labels='any')
-    accelerator = Accelerator(mixed_precision='bf16' if torch.cuda.is_available() else 'no')
+    accelerator = create_accelerator()
     learner = Learner(config, arranged(initial_model(Path(), config, n_classes), accelerator.device), n_classes, accelerator)
     batch = random_batch(config, n_classes, accelerator.device)
     learner.step(batch)

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from PIL import Image
 from safetensors.torch import save
 from timm.models.swin_transformer import SwinTransformerStage, WindowAttention
@@ -43,6 +44,7 @@ from .experiments import Config, Preset, Recipe, field_errors
 from .labels import IGNORE, BadInput, LabelSpace, label_image, overlay
 from .models import Output, Segmenter, create_model, load_weights, segmentation_loss
 from .pseudolabels import confidence_weights, flip_rate, labels_of, predict, pseudo_label_accuracy, recalibrated
+from .processes import average_gradients, create_accelerator, mean_over_processes, n_processes, share, synchronize_batchnorm
 from .runs import Run, labels_folder, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
 from .stability import class_iou
 from .stabilizers import Stabilizer, saved_tensors, state_tensors, trainable_parameters
@@ -56,6 +58,7 @@ def environment(device: torch.device) -> dict:
     except (OSError, subprocess.SubprocessError): commit = None
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)'
     packages = 'torch', 'timm', 'peft', 'accelerate', 'segmentation-models-pytorch', 'lora_da_bench'
+    if n_processes() > 1: name = f'{n_processes()} x {name}'
     return dict(command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]), device=name, commit=commit,
                 date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='milliseconds'),
                 versions={p: version(p) for p in packages} | {'python': platform.python_version()})
@@ -168,11 +171,10 @@ class Learner:
     ):
         preset, self.accelerator, self.recipe = config.preset, accelerator, config.create_recipe()
         self.stabilizer = config.create_stabilizer()
-        student = self.stabilizer.prepare(model)
+        self.student = self.stabilizer.prepare(model)
         lr, final = (preset.lr, preset.final_lr) if config.is_adaptation else (preset.source_lr, 0.)
-        optimizer = torch.optim.AdamW(self.stabilizer.param_groups(lr), weight_decay=.01, fused=True)
-        self.student, self.optimizer = accelerator.prepare(student, optimizer)
-        self.schedule = create_schedule(optimizer, config.steps, preset.warmup, final)
+        self.optimizer = torch.optim.AdamW(self.stabilizer.param_groups(lr), weight_decay=.01, fused=True)
+        self.schedule = create_schedule(self.optimizer, config.steps, preset.warmup, final)
         self.alignment = None if self.recipe.alignment == 'none' else Alignment(
             model.encoder.feature_info.channels()[2], n_classes, config.steps / (1 - final) if final < 1 else float('inf'), self.recipe.alignment,
             self.recipe.dynamic_weights, self.recipe.mask_padding, self.recipe.legacy_broadcast, device=accelerator.device)
@@ -193,6 +195,7 @@ class Learner:
                 images, labels, weights = target_task(recipe, batch, taught)
                 losses['target'] = segmentation_loss(taught if teach is self.student else self.student(images), labels, weights)
         if 'target' in losses: self.accelerator.backward(losses['target'])
+        average_gradients(self.optimizer)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
@@ -334,6 +337,7 @@ def arranged(model: Segmenter, device: torch.device) -> Segmenter:
     gpu = device.type == 'cuda'
     for m in model.modules():
         if isinstance(m, WindowAttention): m.fused_attn = gpu  # on a CPU the plain products are faster
+    if n_processes() > 1: synchronize_batchnorm(model)
     return model.to(device).to(memory_format=torch.channels_last if gpu else torch.contiguous_format)
 
 def stored_config(folder: Path) -> Config:
@@ -360,17 +364,27 @@ def train(
     domains: Domains,
 ) -> Iterator[int]:    # the number of the step that was just done, from 0 (the first look) to `config.steps`
     "Train a run from where it is to its end; raises `BadInput` for a folder that holds another run, a full disk, or too many files that can't be read"
-    accelerator = Accelerator(mixed_precision='bf16' if torch.cuda.is_available() else 'no')
-    run = claim(folder, config, domains, accelerator.device)
+    accelerator = create_accelerator()
+    share(config.preset.batch_size)  # told before anything is written, if it can't be
+    with accelerator.main_process_first(): run = claim(folder, config, domains, accelerator.device)
     if weights_path(run.folder): return
     model = arranged(initial_model(run.folder, config, len(domains.space)), accelerator.device)
     learner = Learner(config, model, len(domains.space), accelerator)
     stabilizer, watch = learner.stabilizer, Watch(run, domains, config, accelerator.device)
     state = resume_point(run)
+
+    def look(step):
+        if accelerator.is_main_process:
+            with accelerator.autocast(): watch.look(step, stabilizer)
+            if 0 < step < config.steps: save_state(run, dict(learner.state(step), labels=watch.labels))
+            elif step == config.steps:
+                with watch.recalibrated(stabilizer.scored_network): finish(run, stabilizer)  # stored as it was scored
+        accelerator.wait_for_everyone()
+
     if state is None:
         run.rewind(-1)
         run.log(0, trainable_parameters=trainable_parameters(learner.student), saved_bytes=sum(t.nbytes for t in saved_tensors(stabilizer).values()))
-        with accelerator.autocast(): watch.look(0, stabilizer)
+        look(0)
         yield 0
     else:
         learner.load_state(state)
@@ -380,7 +394,7 @@ def train(
     done, losses, times, unreadable = state['step'] if state else 0, [], Stopwatch(accelerator.device), set()
     every = config.preset.eval_every if config.is_adaptation else max(config.preset.eval_every, config.steps // 10)
     for step, (source, target) in enumerate(step_views(run.folder, config, domains, range(done, config.steps), unreadable), done + 1):
-        seed_step(config.seed, step)
+        seed_step(config.seed + 10_000 * accelerator.process_index, step)
         batch = create_batch(source, target, learner.recipe, accelerator.device)
         measuring = PeakMemory([*learner.held(), *batch]) if step == 2 else nullcontext()  # a whole step, with the optimizer's states there
         times.start()
@@ -388,15 +402,13 @@ def train(
         if step == 2: run.log(step, peak_memory_bytes=measuring.peak)
         else: times.stop()
         if step % 10 == 0 or step % every == 0 or step == config.steps:
-            run.log(step, **{f'loss/{name}': torch.stack([l[name] for l in losses]).mean() for name in losses[0]})
+            run.log(step, **{f'loss/{name}': mean_over_processes(torch.stack([l[name] for l in losses]).mean()) for name in losses[0]})
             if laps := times.read(): run.log(step, step_ms=np.median(laps))
+            unreadable.update(*gather_object([unreadable]))
             if unreadable: run.log(step, unreadable_files=len(unreadable))
             losses = []
         if step % every == 0 or step == config.steps:
-            with accelerator.autocast(): watch.look(step, stabilizer)
-            if step < config.steps: save_state(run, dict(learner.state(step), labels=watch.labels))
-            else:
-                with watch.recalibrated(stabilizer.scored_network): finish(run, stabilizer)  # stored as it was scored
+            look(step)
         yield step
 
 # %% ../nbs/13_training.ipynb #19153681
@@ -449,7 +461,7 @@ def label_target(
     "Write a run's pseudo-labels of the target's training frames; log `labels_miou` and `labels_accuracy` where there is a truth"
     run, config, space, frames = Run(folder), stored_config(folder), domains.space, domains.target
     if len(list(labels_folder(folder).glob('*.png'))) == len(frames) and (not frames.labelled or 'labels_miou' in read_metrics(folder)): return
-    device = Accelerator().device
+    device = create_accelerator().device
     model, confusion, done = load_model(folder).to(device), 0, 0
     for images, truth in in_order(frames):
         names = frames.names[done:done + len(images)]
@@ -481,14 +493,14 @@ def segment(
     logits = F.interpolate(model.eval()(x).logits, (h, w), mode='bilinear', align_corners=False)
     return logits[0].argmax(0).to('cpu', torch.uint8).numpy()
 
-# %% ../nbs/13_training.ipynb #96ecbee9
+# %% ../nbs/13_training.ipynb #1a429354
 def predict_files(
     folder: Path,        # of a finished run
     paths: list[Path],   # pictures
     out: Path,           # gets `NAME.png`, a palette PNG of class ids, and `NAME-overlay.png`
 ) -> Iterator[int]:      # how many pictures are done, from 0
     "Segment pictures with a run's scored network; raises `BadInput` for a file that is no picture or a run that is not finished"
-    config, device = read_config(folder), Accelerator().device
+    config, device = read_config(folder), create_accelerator().device
     space = LabelSpace(config['dataset'], tuple(config['classes']), tuple(map(tuple, config['palette'])))
     model = load_model(folder).to(device)
     yield 0

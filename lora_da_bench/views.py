@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VIEWS', 'seed_step', 'View', 'weak_view', 'same_colours', 'colour_view', 'strong_view', 'mixing_masks', 'mix',
-           'Views', 'collate', 'batches', 'Safely', 'stacked', 'in_order']
+           'Views', 'collate', 'n_workers', 'batches', 'Safely', 'stacked', 'in_order']
 
 # %% ../nbs/03_views.ipynb #d5b80ad7
 import os
@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from .datasets import batch_indices
 from .labels import IGNORE, BadInput, Unreadable
+from .processes import share
 
 # %% ../nbs/03_views.ipynb #00aaf161
 def seed_step(seed: int, step: int):
@@ -109,21 +110,25 @@ def collate(items: list) -> tuple[View | BadInput, list[str]]:
     mistake = next((v for v in views if isinstance(v, BadInput)), None)
     return mistake or View(*map(torch.stack, zip(*views))), [p for lines in problems for p in lines]
 
-# %% ../nbs/03_views.ipynb #f8bc9635
+# %% ../nbs/03_views.ipynb #a26897df
+def n_workers() -> int:
+    "Processes that read files, for each that trains on this machine"
+    return max(1, min(8, os.cpu_count() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))))
+
 def batches(
     frames: Dataset,
     crop: tuple[int, int],
-    batch_size: int,
+    batch_size: int,                         # of the run; several processes share it
     steps: range,                            # the steps to give batches for
     seed: int,
     scale: tuple[float, float] = (1., 1.),
     indices: Callable | None = None,         # step -> `batch_size` indices; None: `batch_indices`
 ) -> Iterator[tuple[View | BadInput, list[str]]]:
     "Batches of weak views, in an order and with a geometry that only the seed and the step decide"
-    indices = indices or (lambda step: batch_indices(len(frames), batch_size, step, seed))
+    mine, indices = share(batch_size), indices or (lambda step: batch_indices(len(frames), batch_size, step, seed))
     class Keys:  # a sampler that draws as it goes
-        def __iter__(self): return ([(i, (seed * 1_000_003 + step) * 1009 + place) for place, i in enumerate(indices(step))] for step in steps)
-    workers = 0 if frames.kept_in_memory else min(8, os.cpu_count())  # what is in memory needs no helpers
+        def __iter__(self): return ([(i, (seed * 1_000_003 + step) * 1009 + place) for place, i in enumerate(indices(step))][mine] for step in steps)
+    workers = 0 if frames.kept_in_memory else n_workers()  # what is in memory needs no helpers
     return iter(DataLoader(Views(frames, crop, scale), batch_sampler=Keys(), num_workers=workers, collate_fn=collate, pin_memory=torch.cuda.is_available()))
 
 # %% ../nbs/03_views.ipynb #d2c8fee7
@@ -146,7 +151,7 @@ def in_order(
     "Every frame once, a few at a time if they are small; raises `BadInput` for a file that can't be read"
     frames_at_once = max(1, min(8, 2**19 // frames[0][1].numel()))
     chosen = frames if first is None else Subset(frames, range(min(first, len(frames))))
-    workers = 0 if frames.kept_in_memory else min(8, os.cpu_count())
+    workers = 0 if frames.kept_in_memory else n_workers()
     for batch in DataLoader(Safely(chosen), frames_at_once, num_workers=workers, collate_fn=stacked):
         if isinstance(batch, BadInput): raise batch
         yield batch
