@@ -44,16 +44,19 @@ from .training import Batch, Learner, PeakMemory, Stopwatch, arranged, clock, cr
 from .views import View, seed_step
 
 # %% ../nbs/14_cost.ipynb #861a393f
-CANDIDATES = {  # name -> stabilizer, and its options beside the preset's
-    'reference': ('ema', {}),
-    'none': ('none', {}),
-    'ema': ('ema', {}),
-    'lora': ('lora', {}),
-    'lora-reuse': ('lora', dict(mode='train')),
-    'lora-head': ('lora', dict(head='adapters')),
-    'lora-head-reuse': ('lora', dict(head='adapters', mode='train')),
-    'lora-light': ('lora', dict(mode='train', stages=2)),
-    'lora-head-light': ('lora', dict(head='adapters', mode='train', stages=2)),
+CANDIDATES = {  # name -> stabilizer, its options and the recipe's, beside the preset's
+    'reference': ('ema', {}, {}),
+    'none': ('none', {}, {}),
+    'ema': ('ema', {}, {}),
+    'lora': ('lora', {}, {}),
+    'lora-reuse': ('lora', dict(mode='train'), {}),
+    'lora-head': ('lora', dict(head='adapters'), {}),
+    'lora-head-reuse': ('lora', dict(head='adapters', mode='train'), {}),
+    'lora-light': ('lora', dict(mode='train', stages=2), {}),
+    'lora-head-light': ('lora', dict(head='adapters', mode='train', stages=2), {}),
+    'ema-one-batch': ('ema', {}, dict(one_batch=True)),
+    'lora-light-one-batch': ('lora', dict(mode='train', stages=2), dict(one_batch=True)),
+    'lora-head-light-one-batch': ('lora', dict(head='adapters', mode='train', stages=2), dict(one_batch=True)),
 }
 
 def cost_preset(
@@ -70,9 +73,10 @@ def cost_preset(
 def candidate_config(preset: Preset, name: str) -> Config:
     "A TransDA step, alignment and self-training, under a candidate; raises `BadInput` for an unknown name"
     if name not in CANDIDATES: raise BadInput(f"stabilizers: '{name}' is unknown; expected {', '.join(CANDIDATES)}")
-    stabilizer, options = CANDIDATES[name]
+    stabilizer, options, recipe = CANDIDATES[name]
     options = preset.stabilizers.get(stabilizer, {}) | options
-    return Config(preset=preset.model_copy(update=dict(stabilizers={stabilizer: options})), recipe='transda', stabilizer=stabilizer, steps=1000, labels='any')
+    recipe = preset.recipes.get('transda', {}) | recipe
+    return Config(preset=preset.model_copy(update=dict(stabilizers={stabilizer: options}, recipes={'transda': recipe})), recipe='transda', stabilizer=stabilizer, steps=1000, labels='any')
 
 class OneDevice:
     "As much of an `Accelerator` as a step needs, without its settings for the whole process: candidates of both precisions can take turns"
@@ -250,14 +254,14 @@ PARTS = 'data', 'forward source', 'forward target', 'teacher', 'backward', 'alig
 @contextmanager
 def parted(learner: Learner):
     "Inside the `with` block, every step adds its milliseconds by part to what this gives"
-    device, spent, forwards = learner.accelerator.device, defaultdict(float), Counter()
+    device, spent, forwards, passes = learner.accelerator.device, defaultdict(float), Counter(), ('forward source', 'forward target')
     def timed(part, f):
         def call(*args, **kwargs):
             start = clock(device)
             out = f(*args, **kwargs)
-            name = part if part != 'forward' else ('forward source', 'forward target')[forwards['passes'] % 2]
+            names = [part] if part != 'forward' else passes if learner.recipe.one_batch else [passes[forwards['passes'] % 2]]
             forwards['passes'] += part == 'forward'
-            spent[name] += 1000 * (clock(device) - start)
+            for name in names: spent[name] += 1000 * (clock(device) - start) / len(names)
             return out
         return call
     places = [(learner, 'student', 'forward'), (learner.stabilizer, 'teach', 'teacher'), (learner.accelerator, 'backward', 'backward'), (learner.optimizer, 'step', 'optimizer'),

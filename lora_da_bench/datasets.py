@@ -7,8 +7,8 @@ __all__ = ['CITIES', 'DAY', 'DUSK', 'DATASETS', 'Scenes', 'read_image', 'read_id
            'FrameFiles', 'find_images', 'pair_up', 'image_size', 'size_problem', 'Frames', 'gta5', 'synthia',
            'cityscapes', 'camvid', 'own_folder', 'open_splits', 'survey_frame', 'survey_cache', 'survey', 'summarize',
            'without_problems', 'Domains', 'streetscenes', 'with_labels', 'camvid_day_dusk', 'gta5_cityscapes',
-           'synthia_cityscapes', 'own_folders', 'Relabelled', 'permutation', 'batch_indices', 'class_counts',
-           'class_probabilities', 'rare_class_indices']
+           'synthia_cityscapes', 'own_folders', 'Unlabelled', 'Relabelled', 'permutation', 'batch_indices',
+           'class_counts', 'class_probabilities', 'rare_class_indices']
 
 # %% ../nbs/02_datasets.ipynb #d8616473
 import hashlib
@@ -63,8 +63,11 @@ def read_image(
     "Read a picture; raises `BadInput` if the file can't be read as one"
     try:
         with Image.open(path) as image:
-            image = image.convert('RGB')
-            return np.array(image if size is None else image.resize(size[::-1], Image.BILINEAR))
+            if is_png := image.format == 'PNG': image.verify()  # where a file is cut off, OpenCV would print a line of its own
+            else: image = image.convert('RGB')
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) if is_png else np.array(image)  # a third faster than Pillow's
+        if pixels is None: raise OSError
+        return pixels if size is None or pixels.shape[:2] == tuple(size) else np.array(Image.fromarray(pixels).resize(size[::-1], Image.BILINEAR))
     except FileNotFoundError: raise BadInput(f'{path}: no such file') from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise Unreadable(f'{path}: expected a JPEG or PNG image, but it cannot be read as one ({type(error).__name__})') from None
@@ -378,12 +381,26 @@ def own_folders(root: Path, size: tuple[int, int]) -> Domains:
         if frames.space.classes != source.space.classes: raise BadInput(f'{root/part}/classes.json: its classes are not those of the source')
     return Domains(replace(source.space, ids={}), with_labels(source, f'{root}/source/labels'), target, held_out)
 
-# %% ../nbs/02_datasets.ipynb #79516603
+# %% ../nbs/02_datasets.ipynb #2e03089c
+class Unlabelled(Dataset):
+    "A dataset's frames, with every label `IGNORE`; where frames are read from files at every step, label files are not even read"
+    labelled = False
+    def __init__(self, frames: Dataset):
+        from_files = isinstance(frames, Frames) and not frames.kept_in_memory
+        self.frames = Frames([f._replace(label=None) for f in frames.files], frames.space, frames.size) if from_files else frames
+        self.names, self.kept_in_memory = frames.names, frames.kept_in_memory
+
+    def __len__(self): return len(self.frames)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image, label = self.frames[i]
+        return image, torch.full_like(label, IGNORE)
+
 class Relabelled(Dataset):
     "A dataset's frames with labels from a folder of class ids, `NAME.png` each"
     labelled = True
     def __init__(self, frames: Dataset, folder: Path):
-        self.frames, self.folder, self.names, self.space = frames, Path(folder), frames.names, replace(frames.space, ids={})
+        self.frames, self.folder, self.names, self.space = Unlabelled(frames), Path(folder), frames.names, replace(frames.space, ids={})
         self.kept_in_memory, self.kept = frames.kept_in_memory, {}
 
     def __len__(self): return len(self.frames)

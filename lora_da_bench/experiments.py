@@ -34,6 +34,7 @@ class Recipe(BaseModel):
     dynamic_weights: bool = True                                      # weigh alignment by discrepancy and entropy
     mask_padding: bool = True                                         # False: align the padding of crops too, as the public code does
     legacy_broadcast: bool = False                                    # True: one image's weights on another's loss, as the public code does
+    one_batch: bool = False                                           # source and target go through the student together, so that BatchNorm sees both
 
     @property
     def has_teacher(self) -> bool: return self.labels == 'online' or self.alignment != 'none'
@@ -203,5 +204,7 @@ class Config(BaseModel):
 
     def create_recipe(self) -> Recipe:
         "The run's recipe, with the preset's options for it; a warm-up round has no labels for the target yet"
-        recipe = create_recipe(self.recipe, **self.preset.recipes.get(self.recipe, {}))
+        p, recipe = self.preset, create_recipe(self.recipe, **self.preset.recipes.get(self.recipe, {}))
+        if recipe.one_batch and p.source_crop not in (None, p.crop):
+            raise BadInput(f'recipes.{self.recipe}.one_batch: needs crops of one size, and source_crop is {p.source_crop} where crop is {p.crop}')
         return recipe.model_copy(update=dict(labels='none')) if recipe.labels == 'offline' and self.labels is None else recipe

@@ -124,16 +124,17 @@ def to_classes(
     name: str = 'label',  # what to call it in an error: usually the file's path
 ) -> np.ndarray:          # (H, W) uint8 of class ids, 0..K-1 or `IGNORE`
     "Map a dataset's ids to class ids; raises `BadInput` for an id outside the label space"
-    table = np.full(257, -1, np.int16)  # the last one stands for all above 255
+    unknown, known = 254, space.ids or {i: i for i in range(len(space))}
+    table = np.full(256, unknown, np.uint8)
     table[IGNORE] = IGNORE
-    known = space.ids or {i: i for i in range(len(space))}
     table[list(known)] = list(known.values())
-    classes = table[np.minimum(ids, 256, dtype=np.int64)]
-    if (classes < 0).any():
-        unknown = sorted(set(ids[classes < 0].tolist()))
-        raise BadInput(f'{name}: id {", ".join(map(str, unknown[:5]))} is outside the label space {space.name}, '
+    small = ids.astype(np.uint8)
+    classes = table[small]
+    if (wrong := (classes == unknown) | (small != ids)).any():
+        outside = sorted(set(ids[wrong].tolist()))
+        raise BadInput(f'{name}: id {", ".join(map(str, outside[:5]))} is outside the label space {space.name}, '
                        f'which knows {ranges({*known, IGNORE})}')
-    return classes.astype(np.uint8)
+    return classes
 
 # %% ../nbs/00_labels.ipynb #6f86a08d
 def label_image(

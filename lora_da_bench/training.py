@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RECALIBRATED_ON', 'log', 'environment', 'Batch', 'create_batch', 'target_task', 'create_schedule', 'PeakMemory',
            'clock', 'Stopwatch', 'Learner', 'predict_all', 'gathered', 'Watch', 'claim', 'save_state', 'resume_point',
-           'weights_of', 'initial_model', 'arranged', 'stored_config', 'load_model', 'train', 'Unlabelled',
-           'target_frames', 'step_views', 'finish', 'label_target', 'segment', 'predict_files']
+           'weights_of', 'initial_model', 'arranged', 'stored_config', 'load_model', 'train', 'target_frames',
+           'step_views', 'finish', 'label_target', 'segment', 'predict_files']
 
 # %% ../nbs/13_training.ipynb #41ba892e
 import datetime
@@ -38,7 +38,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .alignment import Alignment
-from .datasets import Domains, Relabelled, class_counts, rare_class_indices, read_ids, read_image
+from .datasets import Domains, Relabelled, Unlabelled, class_counts, rare_class_indices, read_ids, read_image
 from .evaluation import as_float, confusion_of, evaluate, iou_of
 from .experiments import Config, Preset, Recipe, field_errors
 from .labels import IGNORE, BadInput, LabelSpace, label_image, overlay
@@ -181,6 +181,20 @@ class Learner:
 
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
         "One optimizer step; returns each loss, detached"
+        losses, taught = (self.in_one_batch if self.recipe.one_batch and self.recipe.labels != 'none' else self.one_by_one)(batch)
+        average_gradients(self.optimizer)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        if self.alignment:                                                                                   # 6
+            with self.accelerator.autocast(): discriminators = self.alignment.losses(taught, batch.target_valid)
+            self.alignment.step(discriminators)
+            losses |= discriminators
+        self.stabilizer.after_step()                                                                         # 7
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def one_by_one(self, batch: Batch) -> tuple[dict[str, torch.Tensor], Output | None]:
+        "Source forward and backward, then target; returns the student's losses and what the teacher says of the target"
         recipe, losses = self.recipe, {}
         with self.accelerator.autocast():
             source = self.student(batch.source)
@@ -195,16 +209,21 @@ class Learner:
                 images, labels, weights = target_task(recipe, batch, taught)
                 losses['target'] = segmentation_loss(taught if teach is self.student else self.student(images), labels, weights)
         if 'target' in losses: self.accelerator.backward(losses['target'])
-        average_gradients(self.optimizer)
-        self.optimizer.step()
-        self.schedule.step()
-        self.optimizer.zero_grad()
-        if self.alignment:                                                                                   # 6
-            with self.accelerator.autocast(): discriminators = self.alignment.losses(taught, batch.target_valid)
-            self.alignment.step(discriminators)
-            losses |= discriminators
-        self.stabilizer.after_step()                                                                         # 7
-        return {name: loss.detach() for name, loss in losses.items()}
+        return losses, taught
+
+    def in_one_batch(self, batch: Batch) -> tuple[dict[str, torch.Tensor], Output | None]:
+        "The same with source and target together: fewer and larger products, both in memory, and BatchNorm's statistics are those of both"
+        recipe, reuses, n = self.recipe, self.stabilizer.reuses_pass, len(batch.source)
+        with self.accelerator.autocast():
+            taught = self.stabilizer.teach(batch.target) if recipe.has_teacher and not reuses else None
+            task = None if reuses else target_task(recipe, batch, taught)
+            both = self.student(torch.cat([batch.source, batch.target if reuses else task[0]]))
+            source, target = (Output(*(t[part] for t in both)) for part in (slice(n), slice(n, None)))
+            _, labels, weights = task or target_task(recipe, batch, target)
+            losses = dict(source=segmentation_loss(source, batch.source_labels), target=segmentation_loss(target, labels, weights))
+            if self.alignment: losses['adversarial'] = self.alignment.loss(source, batch.source_valid)
+        self.accelerator.backward(sum(losses.values()))
+        return losses, taught or target
 
     def held(self) -> list[torch.Tensor]:
         "The tensors that are there between two steps"
@@ -411,16 +430,7 @@ def train(
             look(step)
         yield step
 
-# %% ../nbs/13_training.ipynb #19153681
-class Unlabelled(torch.utils.data.Dataset):
-    "A dataset's frames, with every label `IGNORE`"
-    labelled = False
-    def __init__(self, frames): self.frames, self.names, self.kept_in_memory = frames, frames.names, frames.kept_in_memory
-    def __len__(self): return len(self.frames)
-    def __getitem__(self, i):
-        image, label = self.frames[i]
-        return image, torch.full_like(label, IGNORE)
-
+# %% ../nbs/13_training.ipynb #49a3d76a
 def target_frames(folder: Path, config: Config, domains: Domains) -> torch.utils.data.Dataset:
     "The target's training frames with the labels that the recipe may see"
     if config.create_recipe().labels == 'truth': return domains.target
