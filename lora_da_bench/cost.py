@@ -55,8 +55,8 @@ CANDIDATES = {  # name -> stabilizer, its options and the recipe's, beside the p
     'lora-light': ('lora', dict(mode='train', stages=2), {}),
     'lora-head-light': ('lora', dict(head='adapters', mode='train', stages=2), {}),
     'ema-one-batch': ('ema', {}, dict(one_batch=True)),
+    'lora-reuse-one-batch': ('lora', dict(mode='train'), dict(one_batch=True)),
     'lora-light-one-batch': ('lora', dict(mode='train', stages=2), dict(one_batch=True)),
-    'lora-head-light-one-batch': ('lora', dict(head='adapters', mode='train', stages=2), dict(one_batch=True)),
 }
 
 def cost_preset(
@@ -385,10 +385,11 @@ def measure_waiting(preset: Preset, name: str, domains: Domains, device: torch.d
 
 # %% ../nbs/14_cost.ipynb #59182262
 def cost_table(result: dict) -> pd.DataFrame:
-    "A row a candidate; `times EMA` is how many steps it takes while EMA takes one, and in brackets the same round by round, the least and the most"
+    """A row a candidate; `times EMA` is how many steps it takes while EMA takes one, and in brackets the same round by round, the least and the most.
+    Those with source and target in one batch are compared with EMA that has them in one batch as well."""
     rows = {row['stabilizer']: row for row in result['rows']}
-    ema = rows.get('ema')
     def line(row):
+        ema = rows.get('ema-one-batch' if row['stabilizer'].endswith('-one-batch') else 'ema')
         low, high = min(row['step_ms_by_round']), max(row['step_ms_by_round'])
         ratios = [a / b for a, b in zip(ema['step_ms_by_round'], row['step_ms_by_round'])] if ema else []
         return {'stabilizer': row['stabilizer'], 'ms a step': f"{row['step_ms']:.0f} ({low:.0f} to {high:.0f})", 'images/s': f"{row['images_per_s']:.1f}",

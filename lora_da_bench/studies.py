@@ -150,10 +150,11 @@ def ablation_arms(preset: Preset) -> dict[str, Arm]:
         plain |= {f'{s}+alignment': arm('plain', s, steps, dynamic_weights=False, **aligned), f'{s}+alignment+weights': arm('plain', s, steps, **aligned)}
     mixed = {f'mixed-{s}': arm('mixed', s, 2 * steps) for s in ('none', 'ema', 'lora')} | {'mixed-lora+alignment+weights': arm('mixed', 'lora', 2 * steps, **aligned)}
     transda = {f'transda-{s}': arm('transda', s, steps // 3) for s in ('none', 'ema', 'lora')}
-    for candidate in ('lora-light', 'lora-head-light', 'ema-one-batch', 'lora-light-one-batch'):
+    for candidate in ('lora-light', 'lora-head-light', 'ema-one-batch', 'lora-reuse-one-batch'):
         stabilizer, options, recipe = CANDIDATES[candidate]
-        mixed[f'mixed-{candidate}'] = with_options(arm('mixed', stabilizer, 2 * steps, **recipe), **{k: v for k, v in options.items() if k != 'mode'})
         transda[f'transda-{candidate}'] = with_options(arm('transda', stabilizer, steps // 3, **recipe), **options)
+        without_reuse = {k: v for k, v in options.items() if k != 'mode'}  # under mixing the student sees other images than the teacher
+        mixed[f"mixed-{candidate.replace('-reuse', '')}"] = with_options(arm('mixed', stabilizer, 2 * steps, **recipe), **without_reuse)
     return dict(ceiling=Arm(ceiling_preset(preset), 'ceiling')) | plain | mixed | transda
 
 def ablation(out: Path, preset: Preset, seed: int = 0, root: Path | None = None) -> Iterator[tuple[str, int, int]]:

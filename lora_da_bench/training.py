@@ -426,8 +426,7 @@ def train(
             unreadable.update(*gather_object([unreadable]))
             if unreadable: run.log(step, unreadable_files=len(unreadable))
             losses = []
-        if step % every == 0 or step == config.steps:
-            look(step)
+        if step % every == 0 or step == config.steps: look(step)
         yield step
 
 # %% ../nbs/13_training.ipynb #49a3d76a
