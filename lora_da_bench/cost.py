@@ -40,6 +40,7 @@ from .figures import style
 from .labels import CITYSCAPES, BadInput
 from .models import Segmenter, create_model, segmentation_loss
 from .stabilizers import EMA, saved_tensors, trainable_parameters
+from .processes import create_accelerator
 from .training import Batch, Learner, PeakMemory, Stopwatch, arranged, clock, create_batch, environment, initial_model, step_views, target_task
 from .views import View, seed_step
 
@@ -230,7 +231,7 @@ def memory_advice(config: Config, n_classes: int, device: torch.device, precisio
 @contextmanager
 def telling_out_of_memory(config: Config, n_classes: int, device: torch.device | None = None, precision: str | None = None):
     "Inside the `with` block, a device that has no memory left becomes a `BadInput` with the predicted and the available size and what would help"
-    device = device or Accelerator().device
+    device = device or create_accelerator().device
     available = free_memory(device)
     try: yield
     except (RuntimeError, MemoryError) as error:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+import lora_da_bench
 from lora_da_bench.experiments import PRESETS
 from lora_da_bench.runs import read_config, read_metrics, weights_path
 
@@ -92,3 +94,9 @@ def test_what_cannot_be_shared(cli, tmp_path, monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '2')
     code, _, said = cli('train', '--out', tmp_path/'runs')
     assert code == 2 and said.startswith('error: WORLD_SIZE: 2 processes were started')
+
+
+def test_one_precision():
+    "accelerate refuses a second precision in a process, which without a GPU would go unnoticed: only one function makes accelerators"
+    made = [p.name for p in Path(lora_da_bench.__file__).parent.glob('*.py') if re.search(r'\b(Accelerator|PartialState)\(', p.read_text())]
+    assert made == ['processes.py']
