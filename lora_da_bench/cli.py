@@ -355,7 +355,7 @@ def cost(
     model: Annotated[str, typer.Option(help='`mini`, the Swin of the quickstart, or a Swin of timm.')] = 'mini',
     crop: Annotated[Optional[str], typer.Option(metavar='HxW', help='Of source and target; default: 64x128 for `mini`, 512x1024 for others.')] = None,
     batch: Annotated[Optional[int], typer.Option(min=2, help='Source images, and target images, a step; default: 4 for `mini`, 2 for others.')] = None,
-    stabilizers: Annotated[Optional[str], typer.Option(metavar='A,B,C', help='Some of `reference`, `none`, `ema`, `lora`, `lora-reuse`, `lora-head`, `lora-head-reuse`, `lora-light`, `lora-head-light`, `ema-one-batch`, `lora-reuse-one-batch`, `lora-light-one-batch`; default: all.')] = None,
+    stabilizers: Annotated[Optional[str], typer.Option(metavar='A,B,C', help='Some of `reference`, `none`, `ema`, `lora`, `lora-reuse`, `lora-head`, `lora-head-reuse`, `lora-light`, `lora-head-light`, `ema-one-batch`, `lora-reuse-one-batch`, `lora-lazy-one-batch`; default: all.')] = None,
     device: Annotated[Optional[str], typer.Option(help='`cuda`, `mps` or `cpu`; default: the best there is.')] = None,
     precision: Annotated[Optional[str], typer.Option(help='`fp32` or `bf16`; default: bf16 on CUDA.')] = None,
     checkpointing: Annotated[bool, typer.Option('--checkpointing', help="Make the encoder's activations anew in the backward pass.")] = False,

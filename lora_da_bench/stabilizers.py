@@ -64,6 +64,9 @@ class Stabilizer:
         "What the teacher says of (B, 3, H, W) images in 0..1: in evaluation mode, without gradient"
         return said_by(self.teacher, images)
 
+    def before_step(self, step: int):
+        "Called before a step's first forward pass; `step` steps have been taken before it"
+
     def after_step(self):
         "Called after each optimizer step"
 
@@ -232,6 +235,7 @@ class LoRA(Stabilizer):
         lr_scale: float = 5.,      # of the adapters' learning rate over the heads'
         layers: Literal['qkv', 'attention', 'blocks', 'all'] = 'blocks',
         stages: int = 4,           # 1..4, how many of the encoder's stages are adapted, from the last
+        lazy: int = 0,             # how many of the adapted stages, from the first, learn in every second step only; fewer than `stages`
         head: Literal['full', 'adapters'] = 'full',
         teacher: Literal['self', 'ema', 'adapters', 'frozen'] = 'self',
         decay: float = .99,        # of the teachers 'ema' and 'adapters'
@@ -239,8 +243,9 @@ class LoRA(Stabilizer):
     ):
         super().__init__(mode)
         if stages not in range(1, 5): raise BadInput(f'stabilizers.lora.stages: expected a number from 1 to 4, got {stages!r}')
+        if lazy not in range(stages): raise BadInput(f'stabilizers.lora.lazy: expected a number from 0 to {stages - 1}, fewer than the {stages} adapted stages, got {lazy!r}')
         if self.reuses_pass and teacher != 'self': raise BadInput(f"stabilizers.lora.mode: 'train' goes with teacher 'self' only, not '{teacher}'")
-        self.rank, self.alpha, self.lr_scale, self.layers, self.stages, self.head = rank, alpha, lr_scale, layers, stages, head
+        self.rank, self.alpha, self.lr_scale, self.layers, self.stages, self.lazy, self.head = rank, alpha, lr_scale, layers, stages, lazy, head
         self.taught_by, self.decay = teacher, decay
         self.scored = 'average' if teacher in ('ema', 'adapters') else 'student'
         self.saves = 'model' if teacher == 'ema' else 'adapter'
@@ -254,6 +259,8 @@ class LoRA(Stabilizer):
         if self.taught_by == 'adapters': before = deepcopy(model).requires_grad_(False)
         if self.taught_by in ('adapters', 'frozen'): share_frozen(model, before)
         self.other = before
+        first = tuple(f'layers_{i}.' for i in range(4 - self.stages, 4 - self.stages + self.lazy))
+        self.sometimes = [p for n, p in model.encoder.named_parameters() if p.requires_grad and n.startswith(first)]
         return super().prepare(model)
 
     def adapt_head(self, model):
@@ -276,8 +283,12 @@ class LoRA(Stabilizer):
     @property
     def scored_network(self): return self.other if self.scored == 'average' else self.student
 
+    def before_step(self, step):
+        for p in self.sometimes: p.requires_grad_(step % 2 == 1)
+
     @torch.no_grad()
     def after_step(self):
+        for p in self.sometimes: p.requires_grad_(True)
         if self.scored != 'average': return
         now = merged_tensors(self.student) if self.taught_by == 'ema' else learnt_tensors(self.student)
         average = self.other.state_dict()
@@ -325,6 +336,6 @@ def create_stabilizer(
         kind = known[option].annotation
         if get_origin(kind) is Literal and value not in get_args(kind):
             raise BadInput(f"stabilizers.{name}.{option}: {value!r} is unknown; expected {', '.join(get_args(kind))}")
-        if kind in (int, float) and (not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0):
-            raise BadInput(f'stabilizers.{name}.{option}: expected a number from 0 on, got {value!r}')
+        if kind in (int, float) and (not isinstance(value, (int, kind)) or isinstance(value, bool) or value < 0):
+            raise BadInput(f"stabilizers.{name}.{option}: expected a {'whole ' if kind is int else ''}number from 0 on, got {value!r}")
     return STABILIZERS[name](**options)

@@ -181,6 +181,7 @@ class Learner:
 
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
         "One optimizer step; returns each loss, detached"
+        self.stabilizer.before_step(self.schedule.last_epoch)
         losses, taught = (self.in_one_batch if self.recipe.one_batch and self.recipe.labels != 'none' else self.one_by_one)(batch)
         average_gradients(self.optimizer)
         self.optimizer.step()
