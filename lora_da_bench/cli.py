@@ -173,7 +173,7 @@ def train(
     "Adapt with one stabilizer: the source model first, if the preset starts from one, then the adaptation or its rounds."
     studies, training = load()
     chosen = load_preset(preset)
-    if dry_run: return show_plan(studies, chosen, recipe or chosen.recipe, stabilizer, root)
+    if dry_run: return show_plan(studies, chosen.model_copy(update=dict(steps=steps or chosen.steps)), recipe or chosen.recipe, stabilizer, root)
     run_to_end(studies.adapt(out, chosen, [stabilizer], seed, root, recipe, steps))
     name = studies.arm_name(recipe or chosen.recipe, stabilizer)
     show_report(out, runs=list(studies.chain(name, studies.Arm(chosen, recipe or chosen.recipe, stabilizer), seed)))
@@ -302,6 +302,7 @@ def evaluate(
 ):
     "Score a finished run on the held-out frames: per class, and the means that papers quote."
     how = dict(flip=flip, scales=numbers(scales, ',', '--scales', float), window=numbers(window, 'x', '--window', int, 2) if window else None)
+    if window and any(n < 32 or n % 4 for n in how['window']): raise BadInput(f"--window: expected multiples of 4 pixels, at least 32, got '{window}'")
     studies, training = load()
     from lora_da_bench.experiments import load_domains
     from lora_da_bench.runs import write_json

@@ -221,11 +221,14 @@ def cityscapes(
     def named(folder, ending): return {k.removesuffix(ending): p for k, p in find_images(folder, f'*/*{ending}.png').items()}
     images, labels, space = named(pictures, '_leftImg8bit'), {}, CITYSCAPES_IDS
     if split != 'test' and annotations.is_dir():
-        ending, space = ('_gtFine_labelIds', CITYSCAPES_IDS) if next(annotations.glob('*/*_labelIds.png'), None) else ('_gtFine_labelTrainIds', CITYSCAPES)
+        there = [(e, s) for e, s in (('_gtFine_labelIds', CITYSCAPES_IDS), ('_gtFine_labelTrainIds', CITYSCAPES)) if next(annotations.glob(f'*/*{e}.png'), None)]
+        if not there: raise BadInput(f'{annotations}: expected files *_gtFine_labelIds.png or *_gtFine_labelTrainIds.png in the folders of the cities, found neither')
+        ending, space = there[0]
         labels = named(annotations, ending)
     if classes == 16: space = CITYSCAPES_16 if space is CITYSCAPES_IDS else narrowed(CITYSCAPES, SYNTHIA.classes)
-    missing = [f'{folder/city}: no such folder; expected the {len(CITIES[split])} cities of Cityscapes/{split}'
-               for folder in ([pictures, annotations] if labels else [pictures]) for city in CITIES[split] if not (folder/city).is_dir()]
+    wanted = [folder/city for folder in ([pictures, annotations] if labels else [pictures]) for city in CITIES[split]]
+    missing = [f"{city}: {'holds no .png images' if city.is_dir() else 'no such folder'}; expected the {len(CITIES[split])} cities of Cityscapes/{split}"
+               for city in wanted if not next(city.glob('*.png'), None)]
     files, problems = pair_up(images, labels, f'cityscapes/{split}')
     return Frames(files, space, size, problems=missing + problems)
 
@@ -271,30 +274,30 @@ DATASETS = {
     'gta5': lambda root: {'all': gta5(root)},
     'synthia': lambda root: {'all': synthia(root)},
     'cityscapes': lambda root: {s: cityscapes(root, s) for s in CITIES if s != 'test' or (root/'leftImg8bit'/s).is_dir()},
-    'camvid': lambda root: {s: camvid(root, s) for s in ('train', 'val', 'test') if s == 'train' or (root/s).is_dir()},
+    'camvid': lambda root: {s: camvid(root, s, sequences=('',)) for s in ('train', 'val', 'test') if s == 'train' or (root/s).is_dir()},
     'folder': lambda root: {'all': own_folder(root)},
 }
 
 # %% ../nbs/02_datasets.ipynb #6c131c69
 def survey_frame(frames: Frames, files: FrameFiles) -> dict:
-    "One frame's row: name, image and label size (H, W), pixels of each class, problem"
-    row = dict(name=files.name, image=None, label=None, counts=None, problem=None)
+    "One frame's row: name, image and label size (H, W), pixels of each class, problem and its kind: 'unreadable', 'size' or 'wrong'"
+    row = dict(name=files.name, image=None, label=None, counts=None, problem=None, kind=None)
     try:
         row['image'] = read_image(files.image).shape[:2]
         if files.label:
             ids = frames.read(files.label)
             row['label'] = ids.shape
-            row['problem'] = size_problem(files, row['image'], ids.shape)
+            if problem := size_problem(files, row['image'], ids.shape): row.update(problem=problem, kind='size')
             classes = to_classes(ids, frames.space, str(files.label))
             row['counts'] = np.bincount(classes.ravel(), minlength=256)[:len(frames.space)].tolist()
-    except BadInput as error: row['problem'] = str(error)
+    except BadInput as error: row.update(problem=str(error), kind='unreadable' if isinstance(error, Unreadable) else 'wrong')
     return row
 
 def survey_cache(frames: Frames) -> Path:
     "Where a survey of exactly these files is kept"
     paths = [p for f in frames.files for p in (f.image, f.label) if p]
     facts = [(str(p.resolve()), s.st_size, s.st_mtime_ns) for p in paths for s in [p.stat()]]
-    key = hashlib.sha1(json.dumps([facts, sorted(frames.space.ids.items())]).encode()).hexdigest()[:16]
+    key = hashlib.sha1(json.dumps(['with kinds', facts, sorted(frames.space.ids.items())]).encode()).hexdigest()[:16]
     return Path(os.environ.get('LORA_DA_BENCH_CACHE') or platformdirs.user_cache_dir('lora_da_bench'))/f'survey-{key}.json'
 
 def survey(frames: Frames) -> Iterator[int]:  # frames done
@@ -323,9 +326,16 @@ def summarize(frames: Frames) -> dict:
                 shares=dict(zip(frames.space.classes, (counts / max(1, counts.sum())).tolist())) if counts.sum() else {},
                 problems=frames.problems + [row['problem'] for row in frames.rows if row['problem']])
 
-# %% ../nbs/02_datasets.ipynb #3e1b75bd
-def without_problems(frames: Frames) -> tuple[Frames, list[str]]:
-    "A surveyed set without the frames that can't be used, and a line for each of those"
+# %% ../nbs/02_datasets.ipynb #10960cf2
+def without_problems(
+    frames: Frames,        # surveyed
+    max_unreadable: int,
+) -> tuple[Frames, list[str]]:
+    "The set without the frames that can't be used, and a line for each of those; raises `BadInput` for labels of a wrong kind and for too many unreadable files"
+    of_kind = lambda kind: [row['problem'] for row in frames.rows if row['kind'] == kind]
+    if wrong := of_kind('wrong'): raise BadInput(wrong[0])
+    if len(bad := of_kind('unreadable')) > max_unreadable:
+        raise BadInput(f'{bad[0]}; that makes {len(bad)} unreadable files, and max_unreadable is {max_unreadable}')
     good = [i for i, row in enumerate(frames.rows) if not row['problem']]
     kept = Frames([frames.files[i] for i in good], frames.space, frames.size, frames.read, frames.problems)
     kept.rows = [frames.rows[i] for i in good]
@@ -408,6 +418,7 @@ class Relabelled(Dataset):
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
         if i not in self.kept:
             path = self.folder/f'{self.names[i]}.png'
+            if not path.exists(): raise Unreadable(f'{path}: no such file; the frame could not be labelled')
             label = torch.from_numpy(to_classes(read_ids(path), self.space, str(path)))
             if not self.kept_in_memory: return self.frames[i][0], label
             self.kept[i] = label

@@ -81,7 +81,8 @@ def evaluate(
     **how,                                   # of `probabilities`
 ) -> Iterator[tuple[int, np.ndarray]]:       # frames done, per-class IoU (K,) so far
     "Score a network on a labelled set; raises `BadInput` for a set without labels or a file that can't be read"
-    if not frames.labelled: raise BadInput('held-out frames: expected labels to score against, found none')
+    if not frames.labelled:
+        raise BadInput(f"{frames.files[0].image.parent if hasattr(frames, 'files') else 'held-out frames'}: expected labels to score against, found none")
     confusion, done = 0, 0
     for images, truth in in_order(frames):
         classes = probabilities(model, as_float(images, device), **how).argmax(1)

@@ -207,4 +207,6 @@ class Config(BaseModel):
         p, recipe = self.preset, create_recipe(self.recipe, **self.preset.recipes.get(self.recipe, {}))
         if recipe.one_batch and p.source_crop not in (None, p.crop):
             raise BadInput(f'recipes.{self.recipe}.one_batch: needs crops of one size, and source_crop is {p.source_crop} where crop is {p.crop}')
+        if recipe.mix and p.source_crop and any(s < t for s, t in zip(p.source_crop, p.crop)):
+            raise BadInput(f'recipes.{self.recipe}.mix: pastes of the source over all of a target crop, and source_crop {p.source_crop} is smaller than crop {p.crop}')
         return recipe.model_copy(update=dict(labels='none')) if recipe.labels == 'offline' and self.labels is None else recipe

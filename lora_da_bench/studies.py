@@ -26,7 +26,7 @@ from .labels import CITYSCAPES, BadInput
 from .processes import create_accelerator
 from .runs import arm_of, find_runs, ran_with, read_config, read_metrics, report, summary, write_json
 from .stabilizers import trainable_parameters
-from .training import Learner, arranged, clock, initial_model, label_target, load_model, step_views, train
+from .training import Learner, arranged, clock, initial_model, label_target, load_model, needs_labels, step_views, train
 
 # %% ../nbs/15_studies.ipynb #7695cac7
 def take_turns(
@@ -87,7 +87,7 @@ def load_surveyed(preset: Preset, root: Path | None):  # a generator of (what, f
     if preset.sampling == 'rare-class' and isinstance(domains.source, Frames):
         with create_accelerator().main_process_first():  # the others read its cache
             for done in survey(domains.source): yield 'source: reading every file once', done, len(domains.source)
-        domains.source, problems = without_problems(domains.source)
+        domains.source, problems = without_problems(domains.source, preset.max_unreadable)
         for line in problems: logging.getLogger('lora_da_bench').warning('left out: %s', line)
         if not len(domains.source): raise BadInput(f'{problems[0]}; that leaves no source frame')
     return domains
@@ -110,6 +110,8 @@ def run_arms(
     for configs in chains.values():  # a misspelt name is told now, not after the source training
         for config in configs.values(): config.create_stabilizer(), config.create_recipe()
     domains = yield from load_surveyed(preset, root)
+    for configs in chains.values():
+        for config in configs.values(): needs_labels(config, domains)
     if any(arm.preset.start == 'source' for arm in arms.values()):
         source, config = f'source-seed{seed}', Config(preset=source_preset(preset), recipe='source', seed=seed, steps=preset.source_steps, root=resolved)
         with telling_out_of_memory(config, len(domains.space)):
@@ -166,6 +168,7 @@ def ablation_arms(preset: Preset) -> dict[str, Arm]:
 
 def ablation(out: Path, preset: Preset, seed: int = 0, root: Path | None = None) -> Iterator[tuple[str, int, int]]:
     "Run one seed of the ablation, or what is missing of it, arm by arm"
+    if not load_domains(preset, root).held_out.labelled: raise BadInput(f'{root}: an ablation compares scores, and the held-out frames have no labels')
     for name, arm in ablation_arms(preset).items(): yield from run_arms(out, preset, {name: arm}, seed, root)
 
 # %% ../nbs/15_studies.ipynb #1143f55a

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['RECALIBRATED_ON', 'log', 'environment', 'Batch', 'create_batch', 'target_task', 'create_schedule', 'PeakMemory',
-           'clock', 'Stopwatch', 'Learner', 'predict_all', 'gathered', 'Watch', 'claim', 'save_state', 'resume_point',
-           'weights_of', 'initial_model', 'arranged', 'stored_config', 'load_model', 'train', 'target_frames',
-           'step_views', 'finish', 'label_target', 'segment', 'predict_files']
+           'clock', 'Stopwatch', 'Learner', 'predict_all', 'in_groups', 'gathered', 'Watch', 'claim', 'save_state',
+           'resume_point', 'weights_of', 'initial_model', 'arranged', 'stored_config', 'load_model', 'needs_labels',
+           'train', 'n_unlabelled', 'target_frames', 'step_views', 'finish', 'label_target', 'segment', 'predict_files']
 
 # %% ../nbs/13_training.ipynb #41ba892e
 import datetime
@@ -41,14 +41,14 @@ from .alignment import Alignment
 from .datasets import Domains, Relabelled, Unlabelled, class_counts, rare_class_indices, read_ids, read_image
 from .evaluation import as_float, confusion_of, evaluate, iou_of
 from .experiments import Config, Preset, Recipe, field_errors
-from .labels import IGNORE, BadInput, LabelSpace, label_image, overlay
+from .labels import IGNORE, BadInput, LabelSpace, Unreadable, label_image, overlay
 from .models import Output, Segmenter, create_model, load_weights, segmentation_loss
 from .pseudolabels import confidence_weights, flip_rate, labels_of, predict, pseudo_label_accuracy, recalibrated
 from .processes import average_gradients, create_accelerator, mean_over_processes, n_processes, share, synchronize_batchnorm
 from .runs import Run, labels_folder, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
 from .stability import class_iou
 from .stabilizers import Stabilizer, saved_tensors, state_tensors, trainable_parameters
-from .views import VIEWS, View, batches, in_order, mix, mixing_masks, seed_step
+from .views import VIEWS, View, batches, frame_by_frame, in_order, mix, mixing_masks, seed_step
 
 # %% ../nbs/13_training.ipynb #95bb08eb
 def environment(device: torch.device) -> dict:
@@ -94,8 +94,10 @@ def target_task(
         if recipe.confident is not None: weights = confidence_weights(confidence, recipe.confident)
     images = batch.target
     if recipe.mix:
-        pasted = mixing_masks(batch.source_labels)
-        images, labels = mix(pasted, batch.source, images), mix(pasted, batch.source_labels, labels)
+        h, w = images.shape[-2:]
+        source, source_labels = batch.source[..., :h, :w], batch.source_labels[..., :h, :w]  # of a random crop, a corner is one too
+        pasted = mixing_masks(source_labels)
+        images, labels = mix(pasted, source, images), mix(pasted, source_labels, labels)
         if weights is not None: weights = weights.masked_fill(pasted, 1.)
     return VIEWS[recipe.student_view](images), labels, weights
 
@@ -257,6 +259,16 @@ def predict_all(
     parts = [predict(model, as_float(x, device)) for x in images.split(max(1, 2**19 // images[0].numel()))]
     return torch.cat([c.to('cpu', torch.uint8) for c, _ in parts]), torch.cat([(255 * p).to('cpu', torch.uint8) for _, p in parts])
 
+def in_groups(
+    frames: torch.Tensor,   # (N, ...)
+    at_once: int,           # more where it must be
+) -> Iterator[torch.Tensor]:
+    "Groups of at least two frames: the decoder pools a frame to one value a channel, and BatchNorm needs more than one. A single frame is there twice"
+    if len(frames) == 1: frames = torch.cat([frames, frames])
+    at_once = max(2, at_once)
+    while len(frames) % at_once == 1: at_once += 1
+    yield from frames.split(at_once) if len(frames) else ()
+
 def gathered(frames, first: int) -> tuple[torch.Tensor, torch.Tensor]:
     "The first frames of a set as two tensors, (N, 3, H, W) and (N, H, W)"
     return tuple(map(torch.cat, zip(*in_order(frames, first))))
@@ -273,7 +285,7 @@ class Watch:
     def recalibrated(self, network: nn.Module):
         "The network with BatchNorm's statistics of target training frames; a source model as it is"
         frames = self.seen[0][:RECALIBRATED_ON] if self.config.is_adaptation else self.seen[0][:0]
-        return recalibrated(network, (as_float(x, self.device) for x in frames.split(max(1, 2**19 // self.seen[0][0].numel()))) if len(frames) else [])
+        return recalibrated(network, (as_float(x, self.device) for x in in_groups(frames, 2**19 // self.seen[0][0].numel())))
 
     def look(self, step: int, stabilizer: Stabilizer):
         "Score, compare the teacher's labels with the last look's, store pictures"
@@ -375,8 +387,13 @@ def load_model(folder: Path) -> Segmenter:
     load_weights(model, path)
     return model.eval()
 
-# %% ../nbs/13_training.ipynb #d91f76be
+# %% ../nbs/13_training.ipynb #d0cc7daa
 log = logging.getLogger('lora_da_bench')
+
+def needs_labels(config: Config, domains: Domains):
+    "Raises `BadInput` where a recipe learns the target's true labels and there are none"
+    if config.create_recipe().labels == 'truth' and not domains.target.labelled:
+        raise BadInput(f"{config.root or config.preset.dataset}: recipe '{config.recipe}' learns the true labels of the target's training frames, found none")
 
 def train(
     folder: Path,      # of the run, below the folder of runs
@@ -386,6 +403,7 @@ def train(
     "Train a run from where it is to its end; raises `BadInput` for a folder that holds another run, a full disk, or too many files that can't be read"
     accelerator = create_accelerator()
     share(config.preset.batch_size)  # told before anything is written, if it can't be
+    needs_labels(config, domains)
     with accelerator.main_process_first(): run = claim(folder, config, domains, accelerator.device)
     if weights_path(run.folder): return
     model = arranged(initial_model(run.folder, config, len(domains.space)), accelerator.device)
@@ -430,14 +448,19 @@ def train(
         if step % every == 0 or step == config.steps: look(step)
         yield step
 
-# %% ../nbs/13_training.ipynb #49a3d76a
+# %% ../nbs/13_training.ipynb #8f677385
+def n_unlabelled(folder: Path) -> int:
+    "How many target frames a run could not label, because their files can't be read"
+    metrics = read_metrics(folder)
+    return int(metrics.unlabelled_frames.max()) if 'unlabelled_frames' in metrics else 0
+
 def target_frames(folder: Path, config: Config, domains: Domains) -> torch.utils.data.Dataset:
     "The target's training frames with the labels that the recipe may see"
     if config.create_recipe().labels == 'truth': return domains.target
     if config.labels is None: return Unlabelled(domains.target)
     labels = labels_folder(folder.parent/config.labels)
-    missing = next((n for n in domains.target.names if not (labels/f'{n}.png').exists()), None)
-    if missing: raise BadInput(f'{labels}/{missing}.png: no such file; expected pseudo-labels of every target frame from {config.labels}')
+    missing = [n for n in domains.target.names if not (labels/f'{n}.png').exists()]
+    if len(missing) > n_unlabelled(folder.parent/config.labels): raise BadInput(f'{labels}/{missing[0]}.png: no such file; expected pseudo-labels of every target frame from {config.labels}')
     return Relabelled(domains.target, labels)
 
 def step_views(folder: Path, config: Config, domains: Domains, steps: range, unreadable: set[str]) -> Iterator[tuple[View, View]]:
@@ -470,22 +493,31 @@ def label_target(
 ) -> Iterator[int]:        # frames labelled
     "Write a run's pseudo-labels of the target's training frames; log `labels_miou` and `labels_accuracy` where there is a truth"
     run, config, space, frames = Run(folder), stored_config(folder), domains.space, domains.target
-    if len(list(labels_folder(folder).glob('*.png'))) == len(frames) and (not frames.labelled or 'labels_miou' in read_metrics(folder)): return
+    if len(list(labels_folder(folder).glob('*.png'))) + n_unlabelled(folder) == len(frames) and (not frames.labelled or 'labels_miou' in read_metrics(folder)): return
     device = create_accelerator().device
-    model, confusion, done = load_model(folder).to(device), 0, 0
-    for images, truth in in_order(frames):
-        names = frames.names[done:done + len(images)]
+    model, confusion, done, problems = load_model(folder).to(device), 0, 0, []
+    for items in frame_by_frame(frames):
+        names = [n for n, item in zip(frames.names[done:], items) if not isinstance(item, BadInput)]
+        for problem in (item for item in items if isinstance(item, BadInput)):
+            if not isinstance(problem, Unreadable): raise problem
+            log.warning('not labelled: %s', problem)
+            problems.append(problem)
+        if len(problems) > config.preset.max_unreadable:
+            raise BadInput(f'{problems[-1]}; that makes {len(problems)} unreadable files, and max_unreadable is {config.preset.max_unreadable}')
+        first, done = done, done + len(items)
+        if not names: continue
+        images, truth = map(torch.stack, zip(*(item for item in items if not isinstance(item, BadInput))))
         if all((labels_folder(folder)/f'{n}.png').exists() for n in names):
             classes = torch.stack([torch.from_numpy(read_ids(labels_folder(folder)/f'{n}.png')) for n in names])
         else: classes, _ = predict_all(model, images, device)
         for i, name in enumerate(names):
-            if done + i < config.preset.probes:  # for a few, what is needed to look at them
+            if first + i < config.preset.probes:  # for a few, what is needed to look at them
                 run.save_image(Image.fromarray(images[i].permute(1, 2, 0).numpy()), 'pseudo-labels', 'input', name)
                 if frames.labelled: run.save_labels(truth[i].numpy(), space, 'pseudo-labels', 'truth', name)
             run.save_labels(classes[i].numpy(), space, 'pseudo-labels', name)
         if frames.labelled: confusion = confusion + confusion_of(classes, truth, len(space))
-        done += len(images)
         yield done
+    if problems: run.log(config.steps, unlabelled_frames=len(problems))
     if frames.labelled: run.log(config.steps, labels_miou=np.nanmean(class_iou(confusion)), labels_accuracy=np.trace(confusion) / confusion.sum())
 
 # %% ../nbs/13_training.ipynb #bdb28216

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VIEWS', 'seed_step', 'View', 'weak_view', 'same_colours', 'colour_view', 'strong_view', 'mixing_masks', 'mix',
-           'Views', 'collate', 'n_workers', 'batches', 'Safely', 'stacked', 'in_order']
+           'Views', 'collate', 'n_workers', 'batches', 'Safely', 'frame_by_frame', 'in_order']
 
 # %% ../nbs/03_views.ipynb #d5b80ad7
 import os
@@ -140,18 +140,22 @@ class Safely(Dataset):
         try: return self.frames[i]
         except BadInput as problem: return problem
 
-def stacked(items: list) -> tuple[torch.Tensor, torch.Tensor] | BadInput:
-    "Images (B, 3, H, W) and labels (B, H, W), or the first problem"
-    return next((item for item in items if isinstance(item, BadInput)), None) or tuple(map(torch.stack, zip(*items)))
+def frame_by_frame(
+    frames: Dataset,         # all of one size
+    first: int | None = None,  # only so many of them
+) -> Iterator[list]:         # of (image (3, H, W), label (H, W)), uint8, or the problem in its place
+    "Every frame once, a few at a time if they are small"
+    chosen = Safely(frames if first is None else Subset(frames, range(min(first, len(frames)))))
+    one = next((frame for frame in map(chosen.__getitem__, range(len(chosen))) if not isinstance(frame, BadInput)), None)
+    at_once = max(1, min(8, 2**19 // one[1].numel())) if one else 1
+    return iter(DataLoader(chosen, at_once, num_workers=0 if frames.kept_in_memory else n_workers(), collate_fn=list))
 
 def in_order(
     frames: Dataset,         # all of one size
     first: int | None = None,  # only so many of them
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # images (B, 3, H, W) and labels (B, H, W), uint8
     "Every frame once, a few at a time if they are small; raises `BadInput` for a file that can't be read"
-    frames_at_once = max(1, min(8, 2**19 // frames[0][1].numel()))
-    chosen = frames if first is None else Subset(frames, range(min(first, len(frames))))
-    workers = 0 if frames.kept_in_memory else n_workers()
-    for batch in DataLoader(Safely(chosen), frames_at_once, num_workers=workers, collate_fn=stacked):
-        if isinstance(batch, BadInput): raise batch
-        yield batch
+    for items in frame_by_frame(frames, first):
+        for problem in items:
+            if isinstance(problem, BadInput): raise problem
+        yield tuple(map(torch.stack, zip(*items)))

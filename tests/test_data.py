@@ -100,7 +100,71 @@ def test_a_target_without_labels(cli, published, small_published, tmp_path):
     assert code == 0, err
     metrics = find_runs(tmp_path/'out')[0]['transda-none-seed0-round1']['metrics']
     assert 'target_miou' not in metrics and 'labels_miou' not in metrics and 'flip_rate' in metrics
-    is_one_line(cli('evaluate', tmp_path/'out/transda-none-seed0-round1'), 'expected labels to score against, found none')
+    is_one_line(cli('evaluate', tmp_path/'out/transda-none-seed0-round1'), 'cityscapes/leftImg8bit/val/', 'expected labels to score against, found none')
+    is_one_line(cli('evaluate', tmp_path/'out/transda-none-seed0-round1', '--window', '30x50'), "--window: expected multiples of 4 pixels, at least 32, got '30x50'")
+
+
+def test_frames_as_large_as_the_published_ones(cli, published, small_published, tmp_path):
+    "Frames that are looked at one by one still give BatchNorm's statistics more than one value; and pieces of a larger source crop can be pasted"
+    preset = small_published(size=(256, 512), seen=3)
+    for recipe in ('transda', 'mixed'):
+        code, _, err = cli('train', '--preset', preset, '--root', published, '--recipe', recipe, '--stabilizer', 'ema', '--steps', '2', '--out', tmp_path/'out')
+        assert code == 0, err
+    preset = small_published(source_crop=(32, 32))
+    is_one_line(cli('train', '--preset', preset, '--root', published, '--recipe', 'mixed', '--out', tmp_path/'other'), 'recipes.mixed.mix', 'source_crop (32, 32) is smaller than crop (32, 64)')
+
+
+def truncate(path): path.write_bytes(path.read_bytes()[:len(path.read_bytes()) // 2])
+
+
+@pytest.mark.parametrize('kind', ['leftImg8bit', 'gtFine'])
+def test_a_target_frame_that_breaks_off(cli, published, small_published, tmp_path, caplog, kind):
+    "It is reported, gets no labels, and the next round does without it; and where that is too much, nothing is guessed"
+    broken = next((published/'cityscapes'/kind/'train/zurich').iterdir())
+    truncate(broken)
+    how = '--root', published, '--stabilizer', 'none'
+    code, _, err = cli('train', '--preset', small_published(steps=8), *how, '--out', tmp_path/'out')
+    assert code == 0 and f'not labelled: {broken}: ' in caplog.text, err
+    assert len(labelled_frames(tmp_path/'out/transda-none-seed0-round0')) == 17 and weights_path(tmp_path/'out/transda-none-seed0-round1')
+    caplog.clear()
+    assert cli('train', '--preset', small_published(steps=8), *how, '--out', tmp_path/'out')[0] == 0 and 'not labelled' not in caplog.text  # what is done is left alone
+    code, _, err = cli('train', '--preset', small_published(max_unreadable=0), *how, '--out', tmp_path/'strict')
+    assert code == 2 and err.splitlines()[-1].startswith('error: ') and 'that makes 1 unreadable files, and max_unreadable is 0' in err
+
+
+def test_a_source_with_wrong_or_too_many_broken_files(cli, published, small_published, tmp_path):
+    train = lambda **changes: cli('train', '--preset', small_published(**changes), '--root', published, '--out', tmp_path/'out')
+    for i in (0, 1): truncate(published/f'gta5/images/{i:05}.png')
+    is_one_line(train(max_unreadable=1), 'images/00000.png: ', 'that makes 2 unreadable files, and max_unreadable is 1')
+    label = published/'gta5/labels/00002.png'
+    kept = label.read_bytes()
+    label_image(np.full((76, 128), 77), CITYSCAPES).save(label)
+    is_one_line(train(), 'labels/00002.png: id 77 is outside the label space')
+    label.write_bytes(kept)
+    Image.new('RGB', (128, 76)).save(published/'gta5/labels/00003.png')
+    is_one_line(train(), 'labels/00003.png: expected a label with one 8-bit channel of ids, got mode RGB')
+
+
+def test_what_needs_labels_says_so_at_once(cli, published, small_published, tmp_path):
+    shutil.rmtree(published/'cityscapes/gtFine/train')
+    is_one_line(cli('train', '--preset', small_published(), '--root', published, '--recipe', 'ceiling', '--out', tmp_path/'out'),
+                "recipe 'ceiling' learns the true labels of the target's training frames, found none")
+    shutil.rmtree(published/'cityscapes/gtFine/val')
+    is_one_line(cli('ablation', '--preset', small_published(), '--root', published, '--out', tmp_path/'ablation'), 'an ablation compares scores, and the held-out frames have no labels')
+    assert not find_runs(tmp_path/'ablation')[0] and not (tmp_path/'out').exists()
+
+
+def test_layouts_that_are_nearly_right(cli, published, camvid):
+    city = published/'cityscapes/leftImg8bit/train/ulm'
+    for file in city.iterdir(): file.unlink()
+    code, _, err = cli('data', 'check', 'cityscapes', published/'cityscapes')
+    assert code == 2 and f'{city}: holds no .png images; expected the 18 cities' in err
+    for file in (published/'cityscapes/gtFine/val').glob('*/*'): file.rename(file.with_name(file.name.replace('labelIds', 'color')))
+    is_one_line(cli('data', 'check', 'cityscapes', published/'cityscapes'), 'gtFine/val: expected files *_gtFine_labelIds.png or *_gtFine_labelTrainIds.png')
+    (camvid/'test/Seq05VD_1.jpg').write_bytes(b'no picture')
+    (camvid/'testannot/Seq05VD_1.png').write_bytes((camvid/'testannot/0001TP_3.png').read_bytes())
+    code, _, err = cli('data', 'check', 'camvid', camvid)
+    assert code == 2 and 'Seq05VD_1.jpg: expected a JPEG or PNG image' in err
 
 
 def test_a_killed_round_goes_on(published, small_published, tmp_path):
@@ -127,10 +191,11 @@ def test_a_killed_round_goes_on(published, small_published, tmp_path):
 @pytest.mark.parametrize('preset', ['gta5-cityscapes-swin-s', 'gta5-cityscapes-swin-b'])
 def test_dry_run_of_a_published_preset(cli, published, preset, tmp_path):
     "The real Swin, the real decoder, the real step: what will run, and what it will take"
-    code, out, err = cli('train', '--preset', preset, '--root', published, '--stabilizer', 'lora', '--dry-run', '--out', tmp_path/'out')
+    steps = () if preset.endswith('s') else ('--steps', '5')
+    code, out, err = cli('train', '--preset', preset, '--root', published, '--stabilizer', 'lora', '--dry-run', '--out', tmp_path/'out', *steps)
     assert code == 0, err
     text = ' '.join(out.split())
-    assert '4 source frames, 18 target frames to adapt to, 3 held out' in text and '40,000 steps in all' in text and 'transda-lora-seed0-round3' in text
+    assert '4 source frames, 18 target frames to adapt to, 3 held out' in text and f"{'20' if steps else '40,000'} steps in all" in text and 'transda-lora-seed0-round3' in text
     assert 'estimated on this device' in text and ' GB for weights' in text and not (tmp_path/'out').exists()
 
 
