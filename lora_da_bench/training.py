@@ -33,7 +33,7 @@ from PIL import Image
 from safetensors.torch import save
 from timm.models.swin_transformer import SwinTransformerStage, WindowAttention
 from torch import nn
-from torch.optim.lr_scheduler import LinearLR, PolynomialLR, SequentialLR
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -102,11 +102,11 @@ def target_task(
     return VIEWS[recipe.student_view](images), labels, weights
 
 # %% ../nbs/13_training.ipynb #a2056e1f
-def create_schedule(optimizer: torch.optim.Optimizer, steps: int, warmup: int, final: float) -> SequentialLR:
-    "Linear warm-up from 0.1%, then linear decay to `final` of the base rate at `steps`"
+def create_schedule(optimizer: torch.optim.Optimizer, steps: int, warmup: int, final: float) -> LambdaLR:
+    "Linear warm-up from a millionth, under a straight decay to `final` of the base rate at `steps`"
     warmup = min(warmup, max(1, steps // 4))
-    horizon = max(1, steps - warmup) / (1 - final) if final < 1 else float('inf')
-    return SequentialLR(optimizer, [LinearLR(optimizer, 1e-3, total_iters=warmup), PolynomialLR(optimizer, horizon, power=1.)], [warmup])
+    def share(step): return (1e-6 + (1 - 1e-6) * min(1, step / warmup)) * (1 - (1 - final) * min(1, step / steps))
+    return LambdaLR(optimizer, share)
 
 # %% ../nbs/13_training.ipynb #ff495935
 class PeakMemory(TorchDispatchMode):
