@@ -6,7 +6,7 @@
 __all__ = ['app', 'rank', 'console', 'errors', 'Out', 'Root', 'PresetName', 'Seeds', 'data', 'main', 'program', 'show_progress',
            'run_to_end', 'load_preset', 'shrink', 'load', 'free_port', 'start_app', 'leave_with_parent', 'Format',
            'quickstart', 'train', 'show_plan', 'check', 'report', 'show_report', 'predict', 'open_app', 'evaluate',
-           'numbers', 'ablation', 'cost', 'gap']
+           'numbers', 'height_and_width', 'ablation', 'cost', 'gap']
 
 # %% ../nbs/16_cli.ipynb #638cc14a
 import json
@@ -301,8 +301,7 @@ def evaluate(
     window: Annotated[Optional[str], typer.Option(metavar='HxW', help='Slide a window of this size over the image.')] = None,
 ):
     "Score a finished run on the held-out frames: per class, and the means that papers quote."
-    how = dict(flip=flip, scales=numbers(scales, ',', '--scales', float), window=numbers(window, 'x', '--window', int, 2) if window else None)
-    if window and any(n < 32 or n % 4 for n in how['window']): raise BadInput(f"--window: expected multiples of 4 pixels, at least 32, got '{window}'")
+    how = dict(flip=flip, scales=numbers(scales, ',', '--scales', float), window=height_and_width(window, '--window') if window else None)
     studies, training = load()
     from lora_da_bench.experiments import load_domains
     from lora_da_bench.runs import write_json
@@ -326,6 +325,12 @@ def numbers(text: str, separator: str, option: str, kind: type, n: int | None = 
     except ValueError: values = ()
     if not values or min(values) <= 0 or (n and len(values) != n):
         raise BadInput(f"{option}: expected {'positive numbers' if n is None else f'{n} positive numbers'} separated by '{separator}', got '{text}'")
+    return values
+
+def height_and_width(text: str, option: str) -> tuple[int, int]:
+    "A size that fits a Swin's patches, from an option's text such as 64x128"
+    values = numbers(text, 'x', option, int, 2)
+    if any(n < 32 or n % 4 for n in values): raise BadInput(f"{option}: expected multiples of 4 pixels, at least 32, got '{text}'")
     return values
 
 # %% ../nbs/16_cli.ipynb #bd636a82
@@ -366,8 +371,7 @@ def cost(
     figure: Annotated[Optional[Path], typer.Option(help='An HTML file for the stacked bars.')] = None,
 ):
     "What a TransDA step costs under each stabilizer: time, memory and operations, part by part, on random data."
-    hw = numbers(crop, 'x', '--crop', int, 2) if crop else None
-    if hw and any(n < 32 or n % 4 for n in hw): raise BadInput(f"--crop: expected multiples of 4 pixels, at least 32, got '{crop}'")
+    hw = height_and_width(crop, '--crop') if crop else None
     with Console(stderr=True).status('loading torch'): from lora_da_bench import cost as bench, models
     if model not in models.swin_names(): raise BadInput(f"--model: '{model}' is unknown; expected mini or a Swin of timm, such as swin_base_patch4_window7_224")
     where, precision = bench.open_device(device, precision)

@@ -29,7 +29,7 @@ from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from .labels import (CAMVID, CITYSCAPES, CITYSCAPES_16, CITYSCAPES_IDS, GTA5, IGNORE, SYNTHIA, BadInput, LabelSpace, Unreadable,
-                                  narrowed, read_classes, to_classes)
+                                  check_limit, narrowed, read_classes, to_classes)
 from .scenes import scene
 
 # %% ../nbs/02_datasets.ipynb #1bec1f4a
@@ -334,8 +334,7 @@ def without_problems(
     "The set without the frames that can't be used, and a line for each of those; raises `BadInput` for labels of a wrong kind and for too many unreadable files"
     of_kind = lambda kind: [row['problem'] for row in frames.rows if row['kind'] == kind]
     if wrong := of_kind('wrong'): raise BadInput(wrong[0])
-    if len(bad := of_kind('unreadable')) > max_unreadable:
-        raise BadInput(f'{bad[0]}; that makes {len(bad)} unreadable files, and max_unreadable is {max_unreadable}')
+    if bad := of_kind('unreadable'): check_limit(bad[0], len(bad), max_unreadable)
     good = [i for i, row in enumerate(frames.rows) if not row['problem']]
     kept = Frames([frames.files[i] for i in good], frames.space, frames.size, frames.read, frames.problems)
     kept.rows = [frames.rows[i] for i in good]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IGNORE', 'CITYSCAPES', 'CAMVID', 'TRAIN_IDS', 'CITYSCAPES_IDS', 'GTA5', 'SYNTHIA', 'CITYSCAPES_16', 'MEANS',
-           'BadInput', 'Unreadable', 'LabelSpace', 'with_ids', 'narrowed', 'class_means', 'read_classes', 'ranges',
-           'to_classes', 'label_image', 'overlay']
+           'BadInput', 'Unreadable', 'check_limit', 'LabelSpace', 'with_ids', 'narrowed', 'class_means', 'read_classes',
+           'ranges', 'to_classes', 'label_image', 'overlay']
 
 # %% ../nbs/00_labels.ipynb #8c936f7c
 import colorsys
@@ -22,6 +22,10 @@ class BadInput(ValueError):
 
 class Unreadable(BadInput):
     "One damaged file among many: training reports it and takes another, up to a limit"
+
+def check_limit(problem: str, n: int, max_unreadable: int):
+    "Raises `BadInput` with a line about one of `n` unreadable files where those are too many"
+    if n > max_unreadable: raise BadInput(f'{problem}; that makes {n} unreadable files, and max_unreadable is {max_unreadable}')
 
 # %% ../nbs/00_labels.ipynb #4a074dc9
 IGNORE = 255  # the class id that no loss and no score looks at

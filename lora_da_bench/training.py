@@ -41,7 +41,7 @@ from .alignment import Alignment
 from .datasets import Domains, Relabelled, Unlabelled, class_counts, rare_class_indices, read_ids, read_image
 from .evaluation import as_float, confusion_of, evaluate, iou_of
 from .experiments import Config, Preset, Recipe, field_errors
-from .labels import IGNORE, BadInput, LabelSpace, Unreadable, label_image, overlay
+from .labels import IGNORE, BadInput, LabelSpace, Unreadable, check_limit, label_image, overlay
 from .models import Output, Segmenter, create_model, load_weights, segmentation_loss
 from .pseudolabels import confidence_weights, flip_rate, labels_of, predict, pseudo_label_accuracy, recalibrated
 from .processes import average_gradients, create_accelerator, mean_over_processes, n_processes, share, synchronize_batchnorm
@@ -476,8 +476,7 @@ def step_views(folder: Path, config: Config, domains: Domains, steps: range, unr
             unreadable.add(line)
         for view in (s, t):
             if isinstance(view, BadInput): raise view
-        if len(unreadable) > p.max_unreadable:
-            raise BadInput(f'{line}; that makes {len(unreadable)} unreadable files, and max_unreadable is {p.max_unreadable}')
+        if unreadable: check_limit([*unreadable, *problems, *more][-1], len(unreadable), p.max_unreadable)  # of other processes' files too
         yield s, t
 
 # %% ../nbs/13_training.ipynb #491e2d3f
@@ -497,16 +496,17 @@ def label_target(
     device = create_accelerator().device
     model, confusion, done, problems = load_model(folder).to(device), 0, 0, []
     for items in frame_by_frame(frames):
-        names = [n for n, item in zip(frames.names[done:], items) if not isinstance(item, BadInput)]
-        for problem in (item for item in items if isinstance(item, BadInput)):
-            if not isinstance(problem, Unreadable): raise problem
-            log.warning('not labelled: %s', problem)
-            problems.append(problem)
-        if len(problems) > config.preset.max_unreadable:
-            raise BadInput(f'{problems[-1]}; that makes {len(problems)} unreadable files, and max_unreadable is {config.preset.max_unreadable}')
+        readable = []
+        for name, item in zip(frames.names[done:], items):
+            if not isinstance(item, BadInput): readable.append((name, *item)); continue
+            if not isinstance(item, Unreadable): raise item
+            log.warning('not labelled: %s', item)
+            problems.append(item)
+            check_limit(str(item), len(problems), config.preset.max_unreadable)
         first, done = done, done + len(items)
-        if not names: continue
-        images, truth = map(torch.stack, zip(*(item for item in items if not isinstance(item, BadInput))))
+        if not readable: continue
+        names, images, truth = zip(*readable)
+        images, truth = torch.stack(images), torch.stack(truth)
         if all((labels_folder(folder)/f'{n}.png').exists() for n in names):
             classes = torch.stack([torch.from_numpy(read_ids(labels_folder(folder)/f'{n}.png')) for n in names])
         else: classes, _ = predict_all(model, images, device)
