@@ -146,36 +146,36 @@ def summed(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float)
     return torch.add(weight, (b.flatten(1) @ a.flatten(1)).view_as(weight), alpha=scale)  # in the memory format of `weight`
 
 class LowRankLinear(torch.autograd.Function):
-    "`F.linear(x, total, bias)`, where `total = W + s B A`, with gradients for x, A and B, and none for the large matrix"
+    "`F.linear(x, W + s B A, bias)` with gradients for x, A and B, and none for the large matrix; the sum is not kept"
     @staticmethod
-    def forward(ctx, x, total, bias, a, b, scale):
-        ctx.save_for_backward(x, total, a, b)
+    def forward(ctx, x, weight, bias, a, b, scale):
+        ctx.save_for_backward(x, weight, a, b)
         ctx.scale = scale
-        return F.linear(x, total, bias)
+        return F.linear(x, summed(weight, a, b, scale).to(x.dtype), bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, total, a, b = ctx.saved_tensors
-        grad_x = grad @ total if ctx.needs_input_grad[0] else None
+        x, weight, a, b = ctx.saved_tensors
+        grad_x = grad @ summed(weight, a, b, ctx.scale).to(grad.dtype) if ctx.needs_input_grad[0] else None
         x, grad = x.flatten(0, -2), grad.flatten(0, -2)
         grad_a = (grad @ (ctx.scale * b).to(grad.dtype)).T @ x
         grad_b = grad.T @ (x @ (ctx.scale * a).to(x.dtype).T)
         return grad_x, None, None, grad_a.to(a.dtype), grad_b.to(b.dtype), None
 
 class LowRankConv2d(torch.autograd.Function):
-    "`F.conv2d(x, total, bias, *where)` likewise; `where` is stride, padding and dilation"
+    "`F.conv2d(x, W + s B A, bias, *where)` likewise; `where` is stride, padding and dilation"
     @staticmethod
-    def forward(ctx, x, total, bias, a, b, scale, where):
-        ctx.save_for_backward(x, total, a, b)
+    def forward(ctx, x, weight, bias, a, b, scale, where):
+        ctx.save_for_backward(x, weight, a, b)
         ctx.scale, ctx.where = scale, where
-        return F.conv2d(x, total, bias, *where)
+        return F.conv2d(x, summed(weight, a, b, scale).to(x.dtype), bias, *where)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, total, a, b = ctx.saved_tensors
-        grad_x = conv2d_input(x.shape, total, grad, *ctx.where) if ctx.needs_input_grad[0] else None
+        x, weight, a, b = ctx.saved_tensors
+        grad_x = conv2d_input(x.shape, summed(weight, a, b, ctx.scale).to(grad.dtype), grad, *ctx.where) if ctx.needs_input_grad[0] else None
         grad_a = conv2d_weight(x, a.shape, F.conv2d(grad, (ctx.scale * b).to(grad.dtype).transpose(0, 1)), *ctx.where)
         grad_b = conv2d_weight(F.conv2d(x, (ctx.scale * a).to(x.dtype), None, *ctx.where), b.shape, grad)
         return grad_x, None, None, grad_a.to(a.dtype), grad_b.to(b.dtype), None, None
@@ -184,11 +184,9 @@ class LowRankConv2d(torch.autograd.Function):
 class Summed:
     "What an adapted layer of peft multiplies with: its frozen matrix and its adapter in one"
     def terms(self, x: torch.Tensor) -> tuple:
-        "The arguments of the two functions above: x and the sum, both in the type that autocast gives products, bias, A, B and scale"
-        a, b, base, scale = self.lora_A['default'].weight, self.lora_B['default'].weight, self.base_layer, self.scaling['default']
+        "The arguments of the two functions above: x in the type that autocast gives products, W, bias, A, B and s"
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        with torch.no_grad(): total = summed(base.weight, a, b, scale).to(dtype)
-        return x.to(dtype), total, base.bias, a, b, scale
+        return x.to(dtype), self.base_layer.weight, self.base_layer.bias, self.lora_A['default'].weight, self.lora_B['default'].weight, self.scaling['default']
 
 class LoRALinear(Summed, peft_lora.Linear):
     "peft's linear layer with an adapter, at little more than the price of one without"
