@@ -365,6 +365,7 @@ def cost(
     device: Annotated[Optional[str], typer.Option(help='`cuda`, `mps` or `cpu`; default: the best there is.')] = None,
     precision: Annotated[Optional[str], typer.Option(help='`fp32` or `bf16`; default: bf16 on CUDA.')] = None,
     checkpointing: Annotated[bool, typer.Option('--checkpointing', help="Make the encoder's activations anew in the backward pass.")] = False,
+    compile: Annotated[bool, typer.Option('--compile', help='Let `torch.compile` make faster kernels for all but the reference.')] = False,
     rounds: Annotated[int, typer.Option(min=1, help='How often each takes its turn.')] = 5,
     data: Annotated[Optional[Path], typer.Option('--with-data', metavar='ROOT', help='Feed the step from files, a folder with `gta5` and `cityscapes`, and show the share of time spent waiting for them.')] = None,
     format: Annotated[Format, typer.Option(help='How to print it.')] = Format.table,
@@ -376,7 +377,7 @@ def cost(
     if model not in models.swin_names(): raise BadInput(f"--model: '{model}' is unknown; expected mini or a Swin of timm, such as swin_base_patch4_window7_224")
     where, precision = bench.open_device(device, precision)
     names = stabilizers.split(',') if stabilizers else list(bench.CANDIDATES)
-    preset, result = bench.cost_preset(model, hw, batch, checkpointing), None
+    preset, result = bench.cost_preset(model, hw, batch, checkpointing=checkpointing, compile=compile), None
     if data is not None: fed, domains = bench.with_data(preset, data)
     with Console(stderr=True).status('predicting memory'): predicted = bench.predict_candidates(preset, names, where, precision)
     def turns():

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['CANDIDATES', 'PARTS', 'PART_COLOURS', 'MEMORY_COLOURS', 'cost_preset', 'candidate_config', 'OneDevice',
            'random_batch', 'Reference', 'update_in_a_loop', 'create_learner', 'Counts', 'count', 'without_contents',
-           'predict', 'nbytes', 'split_memory', 'free_memory', 'memory_advice', 'telling_out_of_memory', 'open_device',
-           'parted', 'milliseconds_by_part', 'matrix_throughput', 'precision_of', 'predict_candidates', 'measure',
-           'facts_of', 'with_data', 'measure_waiting', 'cost_table', 'cost_figure']
+           'pretended', 'predict_peak', 'predict', 'nbytes', 'split_memory', 'free_memory', 'memory_advice',
+           'telling_out_of_memory', 'open_device', 'parted', 'milliseconds_by_part', 'matrix_throughput',
+           'precision_of', 'predict_candidates', 'measure', 'facts_of', 'with_data', 'measure_waiting', 'cost_table',
+           'cost_figure']
 
 # %% ../nbs/14_cost.ipynb #17a5a35f
 import gc
@@ -64,12 +65,12 @@ def cost_preset(
     model: str = 'mini',
     crop: tuple[int, int] | None = None,  # of source and target; None: 64 x 128 for `mini`, 512 x 1024 for others
     batch_size: int | None = None,        # of source, and of target; None: 4 for `mini`, 2 for others
-    checkpointing: bool = False,
+    **how,                                # fields of the preset: `checkpointing`, `compile`
 ) -> Preset:
     "A setting to be measured: the numbers of the quickstart for `mini`, published ones for others, random weights"
     base = PRESETS['streetscenes' if model == 'mini' else 'gta5-cityscapes-swin-b']
     return base.model_copy(update=dict(model=model, crop=crop or ((64, 128) if model == 'mini' else (512, 1024)), source_crop=None, start='initial', weights='random',
-                                       batch_size=batch_size or (4 if model == 'mini' else 2), checkpointing=checkpointing))
+                                       batch_size=batch_size or (4 if model == 'mini' else 2), **how))
 
 def candidate_config(preset: Preset, name: str) -> Config:
     "A TransDA step, alignment and self-training, under a candidate; raises `BadInput` for an unknown name"
@@ -77,7 +78,8 @@ def candidate_config(preset: Preset, name: str) -> Config:
     stabilizer, options, recipe = CANDIDATES[name]
     options = preset.stabilizers.get(stabilizer, {}) | options
     recipe = preset.recipes.get('transda', {}) | recipe
-    return Config(preset=preset.model_copy(update=dict(stabilizers={stabilizer: options}, recipes={'transda': recipe})), recipe='transda', stabilizer=stabilizer, steps=1000, labels='any')
+    return Config(preset=preset.model_copy(update=dict(stabilizers={stabilizer: options}, recipes={'transda': recipe}, compile=preset.compile and name != 'reference')),
+                  recipe='transda', stabilizer=stabilizer, steps=1000, labels='any')
 
 class OneDevice:
     "As much of an `Accelerator` as a step needs, without its settings for the whole process: candidates of both precisions can take turns"
@@ -144,6 +146,7 @@ def create_learner(name: str, preset: Preset, n_classes: int, accelerator: Accel
 class Counts(TorchDispatchMode):
     "Counts the operations inside the `with` block that launch a kernel, that make the host wait, and that allocate"
     WAITS = {'aten._local_scalar_dense.default', 'aten.nonzero.default', 'aten.masked_select.default', 'aten._unique2.default', 'aten.unique_dim.default'}
+    PICKS = {'aten.index.Tensor', 'aten.index_put_.default', 'aten.index_put.default'}  # these wait as well if they are given a mask: its True values must be counted
     def __init__(self):
         super().__init__()
         self.launches = self.waits = self.allocations = 0
@@ -154,7 +157,7 @@ class Counts(TorchDispatchMode):
         made = {t.untyped_storage()._cdata for t in tree_leaves(out) if isinstance(t, torch.Tensor)} - given
         writes = func._schema.is_mutable
         self.launches += bool(made) or writes
-        self.waits += str(func) in self.WAITS
+        self.waits += str(func) in self.WAITS or str(func) in self.PICKS and any(t is not None and t.dtype == torch.bool for t in args[1])
         self.allocations += len(made)
         return out
 
@@ -173,13 +176,9 @@ def without_contents(model: Segmenter):
         for name, b in m._buffers.items():
             if b is not None: m._buffers[name] = torch.empty(b.shape, dtype=b.dtype)
 
-def predict(
-    config: Config,
-    n_classes: int,                # K
-    precision: str = 'fp32',       # or 'bf16'
-    kind: type[Learner] = Learner,
-) -> dict:                         # 'peak_bytes', 'memory' by kind and 'flops' of a step, 'saved_bytes' of a finished run
-    "What a step of this configuration holds at its worst moment, and how many operations it takes; nothing of it is run"
+@contextmanager
+def pretended(config: Config, n_classes: int, precision: str):
+    "Inside the `with` block there are a learner of this configuration that has taken a step and a batch, and nothing that is asked of them is run"
     with torch.device('meta'): model = create_model(config.preset.model, n_classes, config.preset.crop, 'random', config.preset.decoder_channels, config.preset.drop_path)
     stay = mock.patch.object(nn.Module, 'to', lambda module, *where, **how: module)  # peft moves its layers to where they are, which these tensors refuse
     with torch.random.fork_rng(), FakeTensorMode(allow_non_fake_inputs=True), stay, warnings.catch_warnings():
@@ -188,10 +187,30 @@ def predict(
         for m in model.modules():
             if isinstance(m, SwinTransformerStage): m.grad_checkpointing = config.preset.checkpointing
             if isinstance(m, WindowAttention): m.fused_attn = precision == 'bf16'  # as on a GPU
-        learner = kind(config, model, n_classes, OneDevice(torch.device('cpu'), precision))
-        learner.recipe = learner.recipe.model_copy(update=dict(source_view='weak', target_view='weak', student_view='weak', mix=False))  # what depends on contents can't be pretended
+        plain = config.model_copy(update=dict(preset=config.preset.model_copy(update=dict(compile=False))))
+        learner = Learner(plain, model, n_classes, OneDevice(torch.device('cpu'), precision))
+        learner.recipe = learner.recipe.model_copy(update=dict(source_view='weak', target_view='weak', student_view='weak'))  # what depends on contents can't be pretended
         batch = random_batch(config, n_classes, torch.device('cpu'), learner.recipe)
         learner.step(batch)
+        yield learner, batch
+
+def predict_peak(
+    config: Config,
+    n_classes: int,           # K
+    precision: str = 'fp32',  # or 'bf16'
+) -> int:
+    "Bytes that a step of this configuration holds at its worst moment"
+    with pretended(config, n_classes, precision) as (learner, batch):
+        with PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)
+        return memory.peak
+
+def predict(
+    config: Config,
+    n_classes: int,           # K
+    precision: str = 'fp32',  # or 'bf16'
+) -> dict:                    # 'peak_bytes', 'memory' by kind and 'flops' of a step, 'saved_bytes' of a finished run
+    "What a step of this configuration holds at its worst moment, and how many operations it takes; nothing of it is run"
+    with pretended(config, n_classes, precision) as (learner, batch):
         with PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)  # alone: the counter of operations keeps checkpointed tensors alive
         with FlopCounterMode(display=False) as flops:
             for _ in range(2): learner.step(batch)  # of a lazy LoRA no two neighbours are alike
@@ -218,14 +237,14 @@ def free_memory(device: torch.device) -> int:
 
 def memory_advice(config: Config, n_classes: int, device: torch.device, precision: str, available: int) -> str:
     "One line: predicted and available bytes, and the three changes that would help most"
-    p, needed = config.preset, predict(config, n_classes, precision)['peak_bytes']
+    p, needed = config.preset, predict_peak(config, n_classes, precision)
     def changed(**fields): return config.model_copy(update=dict(preset=p.model_copy(update=fields)))
     smaller = tuple(max(32, 4 * round(n * .7 / 4)) for n in p.crop)
     ways = {'checkpointing': changed(checkpointing=True), f'crop {smaller[0]} x {smaller[1]}': changed(crop=smaller, source_crop=None),
             f'decoder_channels {p.decoder_channels // 2}': changed(decoder_channels=p.decoder_channels // 2)}
     if p.batch_size > 2: ways[f'batch_size {max(2, p.batch_size // 2)}'] = changed(batch_size=max(2, p.batch_size // 2))
     if config.stabilizer != 'lora': ways["stabilizer 'lora' with adapters on the head"] = config.model_copy(update=dict(stabilizer='lora', preset=candidate_config(p, 'lora-head').preset))
-    helped = sorted((predict(c, n_classes, precision)['peak_bytes'], way) for way, c in ways.items() if way != 'checkpointing' or not p.checkpointing)
+    helped = sorted((predict_peak(c, n_classes, precision), way) for way, c in ways.items() if way != 'checkpointing' or not p.checkpointing)
     gigabytes = lambda n: f'{n / 1e9:.1f} GB'
     return (f'out of memory: a step of {config.stabilizer} needs about {gigabytes(needed)}, and {device} has {gigabytes(available)}; '
             f'what would help most: {", ".join(f"{way} ({gigabytes(n)})" for n, way in helped[:3])}')
@@ -352,17 +371,18 @@ def measure(
         rows.append(dict(stabilizer=name, step_ms=ms, step_ms_by_round=[float(np.median(l)) for l in laps[name]], images_per_s=2 * preset.batch_size / ms * 1000, **found[name],
                          predicted_peak_bytes=predicted[name]['peak_bytes'], flops=predicted[name]['flops'],
                          matrix_throughput_share=predicted[name]['flops'] / (ms / 1000) / throughput[of(name)]))
-    return dict(environment(device), setting=dict(preset.model_dump(include={'model', 'crop', 'batch_size', 'decoder_channels', 'checkpointing'}), precision=precision),
+    return dict(environment(device), setting=dict(preset.model_dump(include={'model', 'crop', 'batch_size', 'decoder_channels', 'checkpointing', 'compile'}), precision=precision),
                 matrix_throughput=throughput, rows=rows)
 
 def facts_of(learner: Learner, batch: Batch, config: Config, n_classes: int) -> dict:
     "What needs no repetition: memory, parts, sizes"
     gpu = batch.source.is_cuda
     if gpu: torch.cuda.reset_peak_memory_stats()
-    with PeakMemory([*learner.held(), *batch]) as memory:
+    with nullcontext() if gpu else PeakMemory([*learner.held(), *batch]) as memory:
         for _ in range(2): learner.step(batch)
+    peak = torch.cuda.max_memory_allocated() if gpu else memory.peak
     backbone = [p for n, p in learner.student.encoder.named_parameters()]
-    return dict(peak_memory_bytes=torch.cuda.max_memory_allocated() if gpu else memory.peak, memory=split_memory(learner, memory.peak),
+    return dict(peak_memory_bytes=peak, memory=split_memory(learner, peak),
                 time_ms=milliseconds_by_part(learner, config, n_classes), saved_bytes=sum(t.nbytes for t in saved_tensors(learner.stabilizer).values()),
                 trained_share_of_backbone=trainable_parameters(learner.student.encoder) / sum(p.numel() for p in backbone),
                 trained_share=trainable_parameters(learner.student) / sum(p.numel() for p in learner.student.parameters()))

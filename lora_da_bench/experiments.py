@@ -88,6 +88,7 @@ class Preset(BaseModel):
     decoder_channels: int = Field(64, ge=8)
     drop_path: float = Field(.1, ge=0, lt=1)
     checkpointing: bool = False                  # make the encoder's activations anew in the backward pass: less memory, more time
+    compile: bool = False                        # let `torch.compile` make faster kernels: minutes of waiting at first, then faster steps
     batch_size: int = Field(4, ge=2)             # of source images, and of target images; the decoder's BatchNorm needs 2
     source_steps: int = Field(1, ge=1)           # source training
     source_lr: float = Field(2e-3, gt=0)

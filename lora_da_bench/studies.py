@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .cost import CANDIDATES, cost_table, predict, random_batch, telling_out_of_memory
+from .cost import CANDIDATES, cost_table, predict_peak, random_batch, telling_out_of_memory
 from .datasets import Domains, Frames, survey, without_problems
 from .evaluation import evaluate
 from .experiments import PRESETS, Config, Preset, load_domains
@@ -236,7 +236,7 @@ def measure_steps(
 ) -> tuple[int, float]:   # pixels of a step, its time in seconds
     "Two steps of an arm on small crops and 2 + 2 images: one to warm up, one that is timed"
     sizes = [tuple(max(32, 4 * round(n / shrink / 4)) for n in crop) for crop in (arm.preset.source_crop or arm.preset.crop, arm.preset.crop)]
-    preset = arm.preset.model_copy(update=dict(source_crop=sizes[0], crop=sizes[1], batch_size=2, weights='random'))
+    preset = arm.preset.model_copy(update=dict(source_crop=sizes[0], crop=sizes[1], batch_size=2, weights='random', compile=False))
     config = Config(preset=preset, recipe=arm.recipe, stabilizer=arm.stabilizer, steps=100, labels='any')
     accelerator = create_accelerator()
     learner = Learner(config, arranged(initial_model(Path(), config, n_classes), accelerator.device), n_classes, accelerator)
@@ -266,7 +266,7 @@ def dry_run(preset: Preset, recipe: str, stabilizer: str, domains: Domains) -> d
     shrinks = (1, 2) if pixels < 2**18 else (2, 4) if torch.cuda.is_available() else (6, 12)
     (x1, seconds1), (x2, seconds2) = (measure_steps(arm, n_classes, shrink) for shrink in shrinks)
     step_s = seconds1 + max(0, (seconds1 - seconds2) / (x1 - x2)) * (pixels - x1) if x1 != x2 else seconds1 * pixels / x1
-    memory = predict(config, n_classes, 'bf16' if torch.cuda.is_available() else 'fp32')['peak_bytes']
+    memory = predict_peak(config, n_classes, 'bf16' if torch.cuda.is_available() else 'fp32')
     configs, loading_s = chain(arm_name(recipe, stabilizer), arm), seconds_to_load(config.model_copy(update=dict(labels=None)), domains)
     steps, source_steps = sum(c.steps for c in configs.values()), p.source_steps if p.start == 'source' else 0
     return dict(runs=list(configs), parts=parts, source_steps=source_steps, steps=steps, memory_bytes=memory, step_s=step_s, loading_s=loading_s,

@@ -42,7 +42,7 @@ from .datasets import Domains, Relabelled, Unlabelled, class_counts, rare_class_
 from .evaluation import as_float, confusion_of, evaluate, iou_of
 from .experiments import Config, Preset, Recipe, field_errors
 from .labels import IGNORE, BadInput, LabelSpace, Unreadable, check_limit, label_image, overlay
-from .models import Output, Segmenter, create_model, load_weights, segmentation_loss
+from .models import Output, Segmenter, compile_parts, create_model, load_weights, segmentation_loss
 from .pseudolabels import confidence_weights, flip_rate, labels_of, predict, pseudo_label_accuracy, recalibrated
 from .processes import average_gradients, create_accelerator, mean_over_processes, n_processes, share, synchronize_batchnorm
 from .runs import Run, labels_folder, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
@@ -174,6 +174,8 @@ class Learner:
         preset, self.accelerator, self.recipe = config.preset, accelerator, config.create_recipe()
         self.stabilizer = config.create_stabilizer()
         self.student = self.stabilizer.prepare(model)
+        if preset.compile:
+            for network in {self.student, self.stabilizer.teacher}: compile_parts(network)
         lr, final = (preset.lr, preset.final_lr) if config.is_adaptation else (preset.source_lr, 0.)
         self.optimizer = torch.optim.AdamW(self.stabilizer.param_groups(lr), weight_decay=.01, fused=True)
         self.schedule = create_schedule(self.optimizer, config.steps, preset.warmup, final)
