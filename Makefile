@@ -15,7 +15,7 @@ demo: $(VENV)/.installed           ## adapt a small Swin three times (none, EMA,
 test: $(VENV)/.installed-dev chromium ## notebooks and library in step, then every notebook and every test
 	$(BIN)/python tests/in_step.py
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --path nbs --do_print
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lab: $(VENV)/.installed-dev        ## step through the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir nbs
@@ -41,9 +41,10 @@ chromium:
 	  $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; }; } || \
 	  { echo 'error: the browser tests need Chromium; please install it'; exit 1; }
 
-# On a machine with a GPU: Swin-B with a decoder of 512 channels on 512 x 1024, in bf16.
+# On a machine with a GPU: Swin-B with a decoder of 512 channels on 512 x 1024, in bf16; plain, compiled, and with less memory for more time.
 cost: $(VENV)/.installed           ## measure the step's cost at published size (needs a GPU)
-	$(BIN)/lora-da-bench cost --device cuda --model swin_base_patch4_window7_224.ms_in22k --format json > results/cost-swin-b-gpu.json
+	for how in '' --compile --checkpointing; do file=results/cost-swin-b-gpu$${how#-}.json; \
+	  $(BIN)/lora-da-bench cost --device cuda --model swin_base_patch4_window7_224.ms_in22k $$how --format json > $$file || { rm $$file; exit 1; }; done
 
 clean:       ## remove the environment; runs stay
 	rm -rf $(VENV) *.egg-info

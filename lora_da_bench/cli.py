@@ -374,7 +374,7 @@ def cost(
     "What a TransDA step costs under each stabilizer: time, memory and operations, part by part, on random data."
     hw = height_and_width(crop, '--crop') if crop else None
     with Console(stderr=True).status('loading torch'): from lora_da_bench import cost as bench, models
-    if model not in models.swin_names(): raise BadInput(f"--model: '{model}' is unknown; expected mini or a Swin of timm, such as swin_base_patch4_window7_224")
+    models.check_swin(model)
     where, precision = bench.open_device(device, precision)
     names = stabilizers.split(',') if stabilizers else list(bench.CANDIDATES)
     preset, result = bench.cost_preset(model, hw, batch, checkpointing=checkpointing, compile=compile), None

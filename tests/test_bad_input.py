@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,7 +208,9 @@ def test_cost_of_what_is_not_there(cli):
     is_one_line(cli('cost', '--device', 'cpu', '--precision', 'fp8'), "--precision: 'fp8' is not supported on cpu; supported: fp32, bf16")
     is_one_line(cli('cost', '--stabilizers', 'ema,emma'), "stabilizers: 'emma' is unknown; expected reference, none, ema")
     is_one_line(cli('cost', '--crop', '30x32'), "--crop: expected multiples of 4 pixels, at least 32, got '30x32'")
-    is_one_line(cli('cost', '--model', 'swan'), "--model: 'swan' is unknown")
+    is_one_line(cli('cost', '--model', 'swan'), "model: 'swan' is unknown; expected 'mini' or a Swin of timm, such as ")
+    published = re.search(r'--model (\S+)', (Path(__file__).parents[1]/'Makefile').read_text())[1]  # of `make cost`
+    is_one_line(cli('cost', '--device', 'cpu', '--model', published, '--stabilizers', 'emma'), "stabilizers: 'emma' is unknown")
 
 
 def test_cost_that_will_not_fit(cli):

@@ -108,7 +108,7 @@ def test_help_is_fast_and_complete():
 
 
 def test_cost_as_json(cli):
-    code, out, _ = cli('cost', '--device', 'cpu', '--crop', '32x32', '--batch', '2', '--rounds', '1', '--stabilizers', 'reference,ema,lora-head-light', '--format', 'json')
+    code, out, _ = cli('cost', '--device', 'cpu', '--crop', '64x128', '--batch', '2', '--rounds', '1', '--stabilizers', 'reference,ema,lora-head-light', '--format', 'json')
     result = json.loads(out)
     assert code == 0 and {'device', 'versions', 'command', 'date', 'setting', 'rows'} <= result.keys()
     rows = {row['stabilizer']: row for row in result['rows']}
