@@ -39,7 +39,8 @@ class Discriminator(nn.Module):
     def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         x = self.body(features)
         x = torch.cat([head(x) for head in self.heads], 1)
-        x = F.interpolate(precise(x.sigmoid() if self.binary else x), size, mode='bilinear', align_corners=True)
+        x = precise(x)  # first: a sigmoid in bf16 is 1 from 7 on, and gives no gradient there
+        x = F.interpolate(x.sigmoid() if self.binary else x, size, mode='bilinear', align_corners=True)
         return x[:, 0] if self.binary else x
 
 # %% ../nbs/07_alignment.ipynb #05f30c5f
