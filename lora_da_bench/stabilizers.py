@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['STABILIZERS', 'LORA_LAYERS', 'Stabilizer', 'said_by', 'learnt_tensors', 'trainable_parameters', 'EMA',
            'state_tensors', 'saved_tensors', 'summed', 'LowRankLinear', 'LowRankConv2d', 'Summed', 'LoRALinear',
-           'LoRAConv2d', 'add_adapters', 'share_frozen', 'merged_tensors', 'LoRA', 'Slow', 'Frozen',
-           'create_stabilizer']
+           'LoRAConv2d', 'add_adapters', 'share_frozen', 'adapted', 'merged_tensors', 'adapters_merged',
+           'merge_adapters', 'LoRA', 'Slow', 'Frozen', 'create_stabilizer']
 
-# %% ../nbs/05_stabilizers.ipynb #c92bd0f3
+# %% ../nbs/05_stabilizers.ipynb #e933f00f
 import inspect
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Literal, get_args, get_origin
 
@@ -183,6 +184,8 @@ class LowRankConv2d(torch.autograd.Function):
 # %% ../nbs/05_stabilizers.ipynb #a7432227
 class Summed:
     "What an adapted layer of peft multiplies with: its frozen matrix and its adapter in one"
+    whole = None  # that one, while nothing learns
+
     def terms(self, x: torch.Tensor) -> tuple:
         "The arguments of the two functions above: x in the type that autocast gives products, W, bias, A, B and s"
         dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
@@ -190,11 +193,16 @@ class Summed:
 
 class LoRALinear(Summed, peft_lora.Linear):
     "peft's linear layer with an adapter, at little more than the price of one without"
-    def forward(self, x): return LowRankLinear.apply(*self.terms(x))
+    def forward(self, x):
+        if self.whole is not None: return F.linear(x, self.whole, self.base_layer.bias)
+        return LowRankLinear.apply(*self.terms(x))
 
 class LoRAConv2d(Summed, peft_lora.Conv2d):
     "peft's convolution with an adapter, likewise"
-    def forward(self, x): return LowRankConv2d.apply(*self.terms(x), (self.base_layer.stride, self.base_layer.padding, self.base_layer.dilation))
+    def forward(self, x):
+        where = self.base_layer.stride, self.base_layer.padding, self.base_layer.dilation
+        if self.whole is not None: return F.conv2d(x, self.whole, self.base_layer.bias, *where)
+        return LowRankConv2d.apply(*self.terms(x), where)
 
 def add_adapters(part: nn.Module, layers: list[str], rank: int, alpha: float):
     "Freeze a part of a model and give these linear layers and convolutions of it, by name, adapters that change nothing yet"
@@ -215,12 +223,36 @@ def share_frozen(student: nn.Module, copy: nn.Module):
         plain = name.replace('.base_layer', '')  # what the layer was called before it got an adapter
         if not p.requires_grad and (twin := own.get(name, own.get(plain))) is not None: twin.data = p.data
 
+def adapted(layer: peft_lora.LoraLayer) -> torch.Tensor:
+    "The matrix of a layer with its adapter added"
+    return summed(layer.base_layer.weight, layer.lora_A['default'].weight, layer.lora_B['default'].weight, layer.scaling['default'])
+
 def merged_tensors(student: nn.Module) -> dict[str, torch.Tensor]:
     "The student's tensors with its adapters added to the matrices they adapt, under the names of a model without adapters"
     merged = {name.replace('.base_layer', ''): t for name, t in student.state_dict().items() if 'lora_' not in name}
     for name, module in student.named_modules():
-        if isinstance(module, peft_lora.LoraLayer): merged[f'{name}.weight'] = module.base_layer.weight + module.get_delta_weight('default')
+        if isinstance(module, peft_lora.LoraLayer): merged[f'{name}.weight'] = adapted(module)
     return merged
+
+# %% ../nbs/05_stabilizers.ipynb #27e6d25d
+@contextmanager
+@torch.no_grad()
+def adapters_merged(network: nn.Module):
+    "Inside the `with` block, in which nothing may learn, adapters have been added to their matrices: a pass costs what it costs without them"
+    layers = [m for m in network.modules() if isinstance(m, Summed)]
+    for m in layers: m.whole = adapted(m)
+    try: yield network
+    finally:
+        for m in layers: m.whole = None
+
+@torch.no_grad()
+def merge_adapters(network: nn.Module) -> nn.Module:
+    "Add adapters to their matrices for good; what comes back has the layers and names of a network that never had any"
+    for name, m in [*network.named_modules()]:
+        if not isinstance(m, peft_lora.LoraLayer): continue
+        m.base_layer.weight = nn.Parameter(adapted(m), requires_grad=False)
+        network.set_submodule(name, m.base_layer)
+    return network
 
 # %% ../nbs/05_stabilizers.ipynb #1c6743de
 class LoRA(Stabilizer):

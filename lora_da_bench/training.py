@@ -47,21 +47,24 @@ from .pseudolabels import confidence_weights, flip_rate, labels_of, predict, pse
 from .processes import average_gradients, create_accelerator, mean_over_processes, n_processes, share, synchronize_batchnorm
 from .runs import Run, labels_folder, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
 from .stability import class_iou
-from .stabilizers import Stabilizer, saved_tensors, state_tensors, trainable_parameters
+from .stabilizers import Stabilizer, adapters_merged, merge_adapters, saved_tensors, state_tensors, trainable_parameters
 from .views import VIEWS, View, batches, frame_by_frame, in_order, mix, mixing_masks, seed_step
 
 # %% ../nbs/13_training.ipynb #95bb08eb
 def environment(device: torch.device) -> dict:
     "What a result depends on beside its configuration: command, device, commit, time, versions"
     here = Path(find_spec('lora_da_bench').origin).parent
-    try: commit = subprocess.run(['git', '-C', here, 'rev-parse', 'HEAD'], capture_output=True, text=True, timeout=5).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError): commit = None
+    def told(*command):
+        try: return next(iter(subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.splitlines()), None)
+        except (OSError, subprocess.SubprocessError): return None
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)'
+    versions = {'python': platform.python_version()}
+    if device.type == 'cuda': versions |= dict(cuda=torch.version.cuda, cudnn=torch.backends.cudnn.version(), driver=told('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader'))
     packages = 'torch', 'timm', 'peft', 'accelerate', 'segmentation-models-pytorch', 'lora_da_bench'
     if n_processes() > 1: name = f'{n_processes()} x {name}'
-    return dict(command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]), device=name, commit=commit,
+    return dict(command=' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]), device=name, commit=told('git', '-C', here, 'rev-parse', 'HEAD'),
                 date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='milliseconds'),
-                versions={p: version(p) for p in packages} | {'python': platform.python_version()})
+                versions={p: version(p) for p in packages} | versions)
 
 # %% ../nbs/13_training.ipynb #0ce37ea0
 class Batch(NamedTuple):
@@ -246,6 +249,8 @@ class Learner:
     def load_state(self, state: dict):
         for name, network in self.stabilizer.state().items(): network.load_state_dict(state['networks'][name], strict=False)
         self.optimizer.load_state_dict(state['optimizer'])
+        for p, moments in self.optimizer.state.items():  # in the weight's memory format, which may be another where the state was stored
+            moments.update({name: torch.empty_like(p).copy_(t) for name, t in moments.items() if t.shape == p.shape})
         self.schedule.load_state_dict(state['schedule'])
         if self.alignment: self.alignment.load_state(state['alignment'])
 
@@ -292,7 +297,7 @@ class Watch:
     def look(self, step: int, stabilizer: Stabilizer):
         "Score, compare the teacher's labels with the last look's, store pictures"
         names, values = self.domains.space.classes, {}
-        with self.recalibrated(stabilizer.scored_network):
+        with adapters_merged(stabilizer.scored_network), self.recalibrated(stabilizer.scored_network):
             if self.domains.held_out.labelled:
                 for _, iou in evaluate(stabilizer.scored_network, self.domains.held_out, len(names), self.device): pass
                 values |= {'target_miou': np.nanmean(iou)} | {f'iou/{n}': v for n, v in zip(names, iou) if v == v}
@@ -387,7 +392,7 @@ def load_model(folder: Path) -> Segmenter:
     model = initial_model(folder, config, len(read_config(folder)['classes']))
     if path.stem == 'adapter': model = config.create_stabilizer().prepare(model)
     load_weights(model, path)
-    return model.eval()
+    return merge_adapters(model).eval()
 
 # %% ../nbs/13_training.ipynb #d0cc7daa
 log = logging.getLogger('lora_da_bench')
@@ -418,7 +423,7 @@ def train(
             with accelerator.autocast(): watch.look(step, stabilizer)
             if 0 < step < config.steps: save_state(run, dict(learner.state(step), labels=watch.labels))
             elif step == config.steps:
-                with watch.recalibrated(stabilizer.scored_network): finish(run, stabilizer)  # stored as it was scored
+                with accelerator.autocast(), watch.recalibrated(stabilizer.scored_network): finish(run, stabilizer)  # stored as it was scored
         accelerator.wait_for_everyone()
 
     if state is None:
@@ -496,7 +501,7 @@ def label_target(
     run, config, space, frames = Run(folder), stored_config(folder), domains.space, domains.target
     if len(list(labels_folder(folder).glob('*.png'))) + n_unlabelled(folder) == len(frames) and (not frames.labelled or 'labels_miou' in read_metrics(folder)): return
     device = create_accelerator().device
-    model, confusion, done, problems = load_model(folder).to(device), 0, 0, []
+    model, confusion, done, problems = arranged(load_model(folder), device), 0, 0, []
     for items in frame_by_frame(frames):
         readable = []
         for name, item in zip(frames.names[done:], items):
