@@ -12,7 +12,8 @@ help:        ## this list
 demo: $(VENV)/.installed           ## adapt a small Swin three times (none, EMA, LoRA) and open the app
 	$(BIN)/lora-da-bench quickstart --out $(RUNS)
 
-test: $(VENV)/.installed-dev chromium ## notebooks and library in step, then every notebook and every test
+test: export CUDA_VISIBLE_DEVICES =
+test: $(VENV)/.installed-dev chromium ## notebooks and library in step, then every notebook and every test, on the CPU
 	$(BIN)/python tests/in_step.py
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --path nbs --do_print
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
@@ -52,7 +53,7 @@ clean:       ## remove the environment; runs stay
 # What README and notebooks quote, measured again: about eight hours on two cores, interruptible. CAMVID is the folder of CamVid's frames.
 CAMVID ?= camvid
 results: $(VENV)/.installed        ## measure again what the README quotes (CAMVID=folder of the CamVid frames)
-	$(BIN)/lora-da-bench cost --format json > results/cost-mini-cpu.json
+	$(BIN)/lora-da-bench cost --device cpu --format json > results/cost-mini-cpu.json
 	$(BIN)/lora-da-bench gap --out runs/streetscenes-gap
 	cp runs/streetscenes-gap/gap.json results/gap.json
 	$(BIN)/lora-da-bench ablation --seeds 3 --out runs/ablation-streetscenes

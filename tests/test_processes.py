@@ -65,12 +65,13 @@ def test_two_processes_train_the_run_of_one(alone, tmp_path):
     assert read_config(together/'source-seed0')['device'].startswith('2 x cpu')
 
 
-def test_going_on_with_another_number_of_processes(alone, tmp_path):
-    "Killed with two processes, ended by one: the run that one process makes alone"
+@pytest.mark.parametrize('first, then', ((2, 1), (1, 2)))
+def test_going_on_with_another_number_of_processes(alone, tmp_path, first, then):
+    "Killed with two processes and ended by one, or the other way round: the run that one process makes alone"
     for name in ('one', 'both'): shutil.copytree(alone/'source-seed0', tmp_path/name/'source-seed0')
     asked = '--recipe', 'plain', '--stabilizer', 'lora'
     train(1, tmp_path/'one', *asked)
-    process = start(2, tmp_path/'both', *asked)
+    process = start(first, tmp_path/'both', *asked)
     deadline, run = time.monotonic() + 200, tmp_path/'both'/'lora-seed0'
     while not (run/'resume/state.pt').exists():
         assert process.poll() is None and time.monotonic() < deadline
@@ -79,9 +80,9 @@ def test_going_on_with_another_number_of_processes(alone, tmp_path):
     for each in [*launcher.children(recursive=True), launcher]: each.kill()
     process.communicate()
     assert not weights_path(run)
-    train(1, tmp_path/'both', *asked)
+    train(then, tmp_path/'both', *asked)
     assert_same_curves(tmp_path/'one'/'lora-seed0', run)
-    assert json.loads((run/'config.json').read_text())['device'].startswith('2 x cpu')  # where it was started
+    assert json.loads((run/'config.json').read_text())['device'].startswith('2 x cpu' if first == 2 else 'cpu')  # where it was started
 
 
 def test_what_cannot_be_shared(cli, tmp_path, monkeypatch):
