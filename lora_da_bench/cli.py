@@ -6,7 +6,7 @@
 __all__ = ['app', 'rank', 'console', 'errors', 'Out', 'Root', 'PresetName', 'Seeds', 'data', 'main', 'program', 'show_progress',
            'run_to_end', 'load_preset', 'shrink', 'load', 'free_port', 'start_app', 'leave_with_parent', 'Format',
            'quickstart', 'train', 'show_plan', 'check', 'report', 'show_report', 'predict', 'open_app', 'evaluate',
-           'numbers', 'height_and_width', 'ablation', 'cost', 'gap']
+           'numbers', 'height_and_width', 'ablation', 'print_table', 'cost', 'gap']
 
 # %% ../nbs/16_cli.ipynb #638cc14a
 import json
@@ -356,12 +356,20 @@ def ablation(
     write_json(out/'ablation.json', result)
     print(markdown(studies.ablation_table(result)))
 
+def print_table(rows, format: Format, title: str):
+    "A `DataFrame`, in Markdown or on the terminal, there without what is in brackets"
+    from lora_da_bench.runs import markdown
+    if format == Format.md: return print(markdown(rows))
+    table = Table(Column(rows.columns[0], no_wrap=True), *(Column(c, justify='right', overflow='fold') for c in rows.columns[1:]), box=box.SIMPLE_HEAD, padding=0, title=title, title_justify='left')
+    for row in rows.itertuples(index=False): table.add_row(*(cell.split(' (')[0] for cell in row))
+    console.print(table)
+
 @app.command()
 def cost(
     model: Annotated[str, typer.Option(help='`mini`, the Swin of the quickstart, or a Swin of timm.')] = 'mini',
     crop: Annotated[Optional[str], typer.Option(metavar='HxW', help='Of source and target; default: 64x128 for `mini`, 512x1024 for others.')] = None,
-    batch: Annotated[Optional[int], typer.Option(min=2, help='Source images, and target images, a step; default: 4 for `mini`, 2 for others.')] = None,
-    stabilizers: Annotated[Optional[str], typer.Option(metavar='A,B,C', help='Some of `reference`, `none`, `ema`, `lora`, `lora-reuse`, `lora-head`, `lora-head-reuse`, `lora-light`, `lora-head-light`, `ema-one-batch`, `lora-reuse-one-batch`, `lora-lazy-one-batch`; default: all.')] = None,
+    batch: Annotated[Optional[int], typer.Option(help='Source images, and target images, a step, at least 2; default: 4 for `mini`, 2 for others.')] = None,
+    stabilizers: Annotated[Optional[str], typer.Option(metavar='A,B,C', help='Some of `reference`, `none`, `ema`, `lora`, `lora-reuse`, `lora-head`, `lora-head-reuse`, `lora-light`, `lora-head-light`, `ema-one-batch`, `lora-reuse-one-batch`, `lora-lazy-one-batch`; default: all of them. Or any other stabilizer.')] = None,
     device: Annotated[Optional[str], typer.Option(help='`cuda`, `mps` or `cpu`; default: the best there is.')] = None,
     precision: Annotated[Optional[str], typer.Option(help='`fp32` or `bf16`; default: bf16 on CUDA.')] = None,
     checkpointing: Annotated[bool, typer.Option('--checkpointing', help="Make the encoder's activations anew in the backward pass.")] = False,
@@ -370,16 +378,23 @@ def cost(
     data: Annotated[Optional[Path], typer.Option('--with-data', metavar='ROOT', help='Feed the step from files, a folder with `gta5` and `cityscapes`, and show the share of time spent waiting for them.')] = None,
     format: Annotated[Format, typer.Option(help='How to print it.')] = Format.table,
     figure: Annotated[Optional[Path], typer.Option(help='An HTML file for the stacked bars.')] = None,
+    dry_run: Annotated[bool, typer.Option('--dry-run', help='Predict memory and operations, for a device that need not be there, and run nothing.')] = False,
 ):
     "What a TransDA step costs under each stabilizer: time, memory and operations, part by part, on random data."
     hw = height_and_width(crop, '--crop') if crop else None
     with Console(stderr=True).status('loading torch'): from lora_da_bench import cost as bench, models
     models.check_swin(model)
-    where, precision = bench.open_device(device, precision)
-    names = stabilizers.split(',') if stabilizers else list(bench.CANDIDATES)
+    if batch is not None and batch < 2: raise BadInput(f'--batch: expected at least 2, the decoder pools an image to one value a channel and BatchNorm needs more than one, got {batch}')
+    if figure and not figure.resolve().parent.is_dir(): raise BadInput(f'--figure: {figure.parent}: no such folder')
+    where, precision = bench.pretend_device(device, precision) if dry_run else bench.open_device(device, precision)
+    names = [name.strip() for name in stabilizers.split(',')] if stabilizers else list(bench.CANDIDATES)
     preset, result = bench.cost_preset(model, hw, batch, checkpointing=checkpointing, compile=compile), None
     if data is not None: fed, domains = bench.with_data(preset, data)
-    with Console(stderr=True).status('predicting memory'): predicted = bench.predict_candidates(preset, names, where, precision)
+    with Console(stderr=True).status('predicting memory'): predicted = bench.predict_candidates(preset, names, where, precision, fits=not dry_run)
+    if dry_run:
+        if format == Format.json: return print(json.dumps(dict(device=where.type, precision=precision, rows=[dict(stabilizer=name) | row for name, row in predicted.items()]), indent=1))
+        rows = bench.prediction_table(predicted)
+        return print_table(rows if format == Format.md else rows.iloc[:, :7], format, f'{model}, {precision}, predicted for {where.type}')
     def turns():
         nonlocal result
         result = yield from bench.measure(preset, predicted, where, precision, rounds)
@@ -391,14 +406,7 @@ def cost(
     run_to_end(turns(), Console(stderr=True))
     if figure: bench.cost_figure(result).write_html(figure)
     if format == Format.json: return print(json.dumps(result, indent=1))
-    rows = bench.cost_table(result)
-    if format == Format.md:
-        from lora_da_bench.runs import markdown
-        return print(markdown(rows))
-    table = Table(Column(rows.columns[0], no_wrap=True), *(Column(c, justify='right') for c in rows.columns[1:]), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True,
-                  title=f"{model}, {precision}, on {result['device']}", title_justify='left')
-    for row in rows.itertuples(index=False): table.add_row(*row)
-    console.print(table)
+    print_table(bench.cost_table(result), format, f"{model}, {precision}, on {result['device']}")
     for row in result.get('waiting', []): console.print(f"{row['stabilizer']}: {row['waiting_share']:.0%} of the time spent waiting for data ({row['waiting_ms']:.0f} ms a step)")
 
 @app.command(hidden=True)

@@ -23,7 +23,7 @@ from .datasets import Domains, Frames, survey, without_problems
 from .evaluation import evaluate
 from .experiments import PRESETS, Config, Preset, load_domains
 from .labels import CITYSCAPES, BadInput
-from .processes import create_accelerator
+from .processes import create_accelerator, device_and_precision
 from .runs import arm_of, find_runs, ran_with, read_config, read_metrics, report, summary, write_json
 from .stabilizers import trainable_parameters
 from .training import Learner, arranged, clock, initial_model, label_target, load_model, needs_labels, step_views, train
@@ -263,10 +263,10 @@ def dry_run(preset: Preset, recipe: str, stabilizer: str, domains: Domains) -> d
     parts = {name: dict(trained=trainable_parameters(part), frozen=count(part) - trainable_parameters(part)) for name, part in student.named_children()}
     del student
     pixels = p.batch_size * sum(h * w for h, w in (p.source_crop or p.crop, p.crop))
-    shrinks = (1, 2) if pixels < 2**18 else (2, 4) if torch.cuda.is_available() else (6, 12)
+    shrinks = (1, 2) if pixels < 2**18 or torch.cuda.is_available() else (6, 12)  # on a GPU small crops are no faster than large ones
     (x1, seconds1), (x2, seconds2) = (measure_steps(arm, n_classes, shrink) for shrink in shrinks)
     step_s = seconds1 + max(0, (seconds1 - seconds2) / (x1 - x2)) * (pixels - x1) if x1 != x2 else seconds1 * pixels / x1
-    memory = predict_peak(config, n_classes, 'bf16' if torch.cuda.is_available() else 'fp32')
+    memory = predict_peak(config, n_classes, *device_and_precision())
     configs, loading_s = chain(arm_name(recipe, stabilizer), arm), seconds_to_load(config.model_copy(update=dict(labels=None)), domains)
     steps, source_steps = sum(c.steps for c in configs.values()), p.source_steps if p.start == 'source' else 0
     return dict(runs=list(configs), parts=parts, source_steps=source_steps, steps=steps, memory_bytes=memory, step_s=step_s, loading_s=loading_s,

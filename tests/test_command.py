@@ -107,6 +107,18 @@ def test_help_is_fast_and_complete():
     assert time.monotonic() - begun < 5 and all(c in out for c in ('quickstart', 'train', 'report', 'predict', 'app'))
 
 
+def test_cost_foretold(cli):
+    "Memory and operations of a device that need not be there, from names with or without spaces between them"
+    code, out, _ = cli('cost', '--dry-run', '--device', 'cuda', '--stabilizers', 'ema, lora-head-reuse,frozen', '--format', 'json')
+    foretold = json.loads(out)
+    assert code == 0 and (foretold['device'], foretold['precision']) == ('cuda', 'bf16')
+    rows = {row['stabilizer']: row for row in foretold['rows']}
+    assert list(rows) == ['ema', 'lora-head-reuse', 'frozen']
+    assert rows['lora-head-reuse']['peak_bytes'] < .6 * rows['ema']['peak_bytes'] and rows['lora-head-reuse']['flops'] < rows['ema']['flops']
+    code, out, _ = cli('cost', '--dry-run', '--device', 'cuda', '--stabilizers', 'ema,lora-head-reuse')
+    assert code == 0 and f"{rows['ema']['peak_bytes'] / 1e6:.0f}" in out and max(map(len, out.splitlines())) <= 80
+
+
 def test_cost_as_json(cli):
     code, out, _ = cli('cost', '--device', 'cpu', '--crop', '64x128', '--batch', '2', '--rounds', '1', '--stabilizers', 'reference,ema,lora-head-light', '--format', 'json')
     result = json.loads(out)
