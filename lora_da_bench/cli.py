@@ -375,6 +375,7 @@ def cost(
     checkpointing: Annotated[bool, typer.Option('--checkpointing', help="Make the encoder's activations anew in the backward pass.")] = False,
     compile: Annotated[bool, typer.Option('--compile', help='Let `torch.compile` make faster kernels for all but the reference.')] = False,
     rounds: Annotated[int, typer.Option(min=1, help='How often each takes its turn.')] = 5,
+    pairs: Annotated[int, typer.Option(min=1, help='How many pairs of steps are timed in a turn.')] = 4,
     data: Annotated[Optional[Path], typer.Option('--with-data', metavar='ROOT', help='Feed the step from files, a folder with `gta5` and `cityscapes`, and show the share of time spent waiting for them.')] = None,
     format: Annotated[Format, typer.Option(help='How to print it.')] = Format.table,
     figure: Annotated[Optional[Path], typer.Option(help='An HTML file for the stacked bars.')] = None,
@@ -397,7 +398,7 @@ def cost(
         return print_table(rows if format == Format.md else rows.iloc[:, :7], format, f'{model}, {precision}, predicted for {where.type}')
     def turns():
         nonlocal result
-        result = yield from bench.measure(preset, predicted, where, precision, rounds)
+        result = yield from bench.measure(preset, predicted, where, precision, rounds, pairs)
         if data is None: return
         result['waiting'] = []
         for done, name in enumerate(names, 1):

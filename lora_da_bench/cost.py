@@ -8,8 +8,8 @@ __all__ = ['CANDIDATES', 'SMALLEST', 'OUT_OF_MEMORY', 'PARTS', 'PART_COLOURS', '
            'count', 'without_contents', 'in_full', 'fused_attention', 'rules_of', 'pretended', 'predict_peak',
            'predict', 'prediction_table', 'nbytes', 'split_memory', 'free_memory', 'memory_advice',
            'telling_out_of_memory', 'open_device', 'pretend_device', 'parted', 'milliseconds_by_part',
-           'matrix_throughput', 'precision_of', 'predict_candidates', 'measure', 'facts_of', 'with_data',
-           'measure_waiting', 'cost_table', 'cost_figure']
+           'matrix_throughput', 'precision_of', 'predict_candidates', 'measure', 'held_in_a_step', 'facts_of',
+           'with_data', 'measure_waiting', 'cost_table', 'cost_figure']
 
 # %% ../nbs/14_cost.ipynb #17a5a35f
 import gc
@@ -342,7 +342,7 @@ def parted(learner: Learner):
             if before is None: delattr(thing, name)
             else: setattr(thing, name, before)
 
-def milliseconds_by_part(learner: Learner, config: Config, n_classes: int, steps: int = 6) -> dict[str, float]:
+def milliseconds_by_part(learner: Learner, config: Config, n_classes: int, steps: int) -> dict[str, float]:
     "Mean milliseconds of a step by part; waits for the device between parts"
     device, spent_on_data, total = learner.accelerator.device, 0., 0.
     for _ in range(steps):
@@ -399,13 +399,14 @@ def measure(
             with telling_out_of_memory(config, n_classes, device, of(name)):
                 learner = create_learner(name, preset, n_classes, OneDevice(device, of(name)))
                 batch, watch = random_batch(config, n_classes, device), Stopwatch(device)
-                for _ in range(3): learner.step(batch)
+                learner.step(batch)  # makes the optimizer's states
+                peak = held_in_a_step(learner, batch)
                 for _ in range(pairs):
                     watch.start()
                     for _ in range(2): learner.step(batch)
                     watch.stop()
                 laps[name].append(np.array(watch.read()) / 2)
-                if round_ == rounds: found[name] = facts_of(learner, batch, config, n_classes)
+                if round_ == rounds: found[name] = facts_of(learner, peak, milliseconds_by_part(learner, config, n_classes, 2 * pairs))
             del learner
             gc.collect()
             if device.type == 'cuda': torch.cuda.empty_cache()  # what is free is told by the driver
@@ -420,16 +421,17 @@ def measure(
     return dict(environment(device), setting=dict(preset.model_dump(include={'model', 'crop', 'batch_size', 'decoder_channels', 'checkpointing', 'compile'}), precision=precision),
                 matrix_throughput=throughput, rows=rows)
 
-def facts_of(learner: Learner, batch: Batch, config: Config, n_classes: int) -> dict:
-    "What needs no repetition: memory, parts, sizes"
+def held_in_a_step(learner: Learner, batch: Batch) -> int:
+    "Bytes that a step, not a learner's first, holds at its worst moment: what a GPU's allocator gave out, elsewhere what was counted"
     gpu = batch.source.is_cuda
     if gpu: torch.cuda.reset_peak_memory_stats()
-    with nullcontext() if gpu else PeakMemory([*learner.held(), *batch]) as memory:
-        for _ in range(2): learner.step(batch)
-    peak = torch.cuda.max_memory_allocated() if gpu else memory.peak
+    with nullcontext() if gpu else PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)
+    return torch.cuda.max_memory_allocated() if gpu else memory.peak
+
+def facts_of(learner: Learner, peak: int, time_ms: dict[str, float]) -> dict:
+    "What needs no repetition: memory, parts, sizes"
     backbone = [p for n, p in learner.student.encoder.named_parameters()]
-    return dict(peak_memory_bytes=peak, memory=split_memory(learner, peak),
-                time_ms=milliseconds_by_part(learner, config, n_classes), saved_bytes=sum(t.nbytes for t in saved_tensors(learner.stabilizer).values()),
+    return dict(peak_memory_bytes=peak, memory=split_memory(learner, peak), time_ms=time_ms, saved_bytes=sum(t.nbytes for t in saved_tensors(learner.stabilizer).values()),
                 trained_share_of_backbone=trainable_parameters(learner.student.encoder) / sum(p.numel() for p in backbone),
                 trained_share=trainable_parameters(learner.student) / sum(p.numel() for p in learner.student.parameters()))
 
@@ -465,7 +467,8 @@ def cost_table(result: dict) -> pd.DataFrame:
         return {'stabilizer': row['stabilizer'], 'ms a step': f"{row['step_ms']:.0f} ({low:.0f} to {high:.0f})", 'images/s': f"{row['images_per_s']:.1f}",
                 'times EMA': f"{ema['step_ms'] / row['step_ms']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ema else '–', 'peak, MB': f"{row['peak_memory_bytes'] / 1e6:,.0f}",
                 'of EMA': f"{row['peak_memory_bytes'] / ema['peak_memory_bytes']:.2f}" if ema else '–', 'GFLOP': f"{row['flops'] / 1e9:,.0f}",
-                'of peak': f"{row['matrix_throughput_share']:.0%}", 'trained': f"{row['trained_share']:.1%}", 'saved, MB': f"{row['saved_bytes'] / 1e6:,.1f}"}
+                'of peak': f"{row['matrix_throughput_share']:.0%}",
+                'trained': f"{100 * row['trained_share']:.3g}%", 'of encoder': f"{100 * row['trained_share_of_backbone']:.3g}%", 'saved, MB': f"{row['saved_bytes'] / 1e6:,.1f}"}
     return pd.DataFrame(map(line, rows.values()))
 
 PART_COLOURS = dict(zip(PARTS, ('#999999', '#0072b2', '#56b4e9', '#cc79a7', '#d55e00', '#009e73', '#e69f00', '#f0e442', '#444444')))
