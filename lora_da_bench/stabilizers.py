@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STABILIZERS', 'LORA_LAYERS', 'Stabilizer', 'said_by', 'learnt_tensors', 'trainable_parameters', 'EMA',
-           'state_tensors', 'saved_tensors', 'summed', 'LowRankLinear', 'LowRankConv2d', 'Summed', 'LoRALinear',
-           'LoRAConv2d', 'add_adapters', 'share_frozen', 'adapted', 'merged_tensors', 'adapters_merged',
+           'state_tensors', 'saved_tensors', 'summed', 'LowRankLinear', 'input_gradient', 'LowRankConv2d', 'Summed',
+           'LoRALinear', 'LoRAConv2d', 'add_adapters', 'share_frozen', 'adapted', 'merged_tensors', 'adapters_merged',
            'merge_adapters', 'LoRA', 'Slow', 'Frozen', 'create_stabilizer']
 
 # %% ../nbs/05_stabilizers.ipynb #e933f00f
@@ -21,7 +21,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.autograd.function import once_differentiable
-from torch.nn.grad import conv2d_input, conv2d_weight
+from torch.nn.grad import conv2d_weight
 
 from .labels import BadInput
 from .models import Output
@@ -82,8 +82,9 @@ STABILIZERS[Stabilizer.name] = Stabilizer
 def said_by(network: nn.Module, images: torch.Tensor, train: bool = False) -> Output:
     "A network's output without gradient, in evaluation mode unless `train`; its own mode is put back afterwards"
     mode = network.training
-    output = network.train(train)(images)
-    network.train(mode)
+    if mode != train: network.train(train)  # a walk through all modules
+    output = network(images)
+    if mode != train: network.train(mode)
     return output
 
 # %% ../nbs/05_stabilizers.ipynb #b229cac5
@@ -143,8 +144,10 @@ def saved_tensors(stabilizer: Stabilizer) -> dict[str, torch.Tensor]:
 
 # %% ../nbs/05_stabilizers.ipynb #ca324710
 def summed(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
-    "`W + s B A`, for matrices (o, i), (r, i), (o, r) and for kernels (o, i, h, w), (r, i, h, w), (o, r, 1, 1)"
-    return torch.add(weight, (b.flatten(1) @ a.flatten(1)).view_as(weight), alpha=scale)  # in the memory format of `weight`
+    "`W + s B A`, for matrices (o, i), (r, i), (o, r) and for kernels (o, i, h, w), (r, i, h, w), (o, r, 1, 1); in 32 bits under autocast too, or small changes of large weights would be lost"
+    with torch.autocast(weight.device.type, enabled=False):
+        if weight.ndim == 2: return torch.addmm(weight, b, a, alpha=scale)
+        return torch.add(weight, (b.flatten(1) @ a.flatten(1)).view_as(weight), alpha=scale)  # in the memory format of `weight`
 
 class LowRankLinear(torch.autograd.Function):
     "`F.linear(x, W + s B A, bias)` with gradients for x, A and B, and none for the large matrix; the sum is not kept"
@@ -164,6 +167,10 @@ class LowRankLinear(torch.autograd.Function):
         grad_b = grad.T @ (x @ (ctx.scale * a).to(x.dtype).T)
         return grad_x, None, None, grad_a.to(a.dtype), grad_b.to(b.dtype), None
 
+def input_gradient(grad, x, weight, stride, padding, dilation) -> torch.Tensor:
+    "The gradient of a convolution's input; torch's `conv2d_input` knows the input's shape alone, and not how it lies in memory"
+    return torch.ops.aten.convolution_backward(grad, x, weight, None, stride, padding, dilation, False, [0, 0], 1, (True, False, False))[0]
+
 class LowRankConv2d(torch.autograd.Function):
     "`F.conv2d(x, W + s B A, bias, *where)` likewise; `where` is stride, padding and dilation"
     @staticmethod
@@ -176,7 +183,7 @@ class LowRankConv2d(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         x, weight, a, b = ctx.saved_tensors
-        grad_x = conv2d_input(x.shape, summed(weight, a, b, ctx.scale).to(grad.dtype), grad, *ctx.where) if ctx.needs_input_grad[0] else None
+        grad_x = input_gradient(grad, x, summed(weight, a, b, ctx.scale).to(grad.dtype), *ctx.where) if ctx.needs_input_grad[0] else None
         grad_a = conv2d_weight(x, a.shape, F.conv2d(grad, (ctx.scale * b).to(grad.dtype).transpose(0, 1)), *ctx.where)
         grad_b = conv2d_weight(F.conv2d(x, (ctx.scale * a).to(x.dtype), None, *ctx.where), b.shape, grad)
         return grad_x, None, None, grad_a.to(a.dtype), grad_b.to(b.dtype), None, None
