@@ -65,12 +65,12 @@ def show_progress(progress, console: Console = console):
             if name not in tasks: tasks[name] = bars.add_task(name, total=steps)
             bars.update(tasks[name], completed=step)
 
-def run_to_end(progress, console: Console = console):
-    "Show progress until all is done; Ctrl-C says how to go on"
+def run_to_end(progress, console: Console = console, kept: str = 'Everything up to the last snapshot is kept; to go on'):
+    "Show progress until all is done; Ctrl-C says what is kept, and how to go on or to begin again"
     try: show_progress(progress, console)
     except KeyboardInterrupt:
         again = ' '.join([program(), shlex.join(sys.argv[1:])])
-        if not console.quiet: errors.print(f'\nStopped. Everything up to the last snapshot is kept; to go on, start the same command again:\n  {again}', markup=False)
+        if not console.quiet: errors.print(f'\nStopped. {kept}, start the same command again:\n  {again}', markup=False)
         raise typer.Exit(130)
 
 def load_preset(name):
@@ -404,7 +404,7 @@ def cost(
         for done, name in enumerate(names, 1):
             result['waiting'].append(bench.measure_waiting(fed, name, domains, where, precision))
             yield 'with data', done, len(names)
-    run_to_end(turns(), Console(stderr=True))
+    run_to_end(turns(), Console(stderr=True), 'Nothing is kept; to begin again')
     if figure: bench.cost_figure(result).write_html(figure)
     if format == Format.json: return print(json.dumps(result, indent=1))
     print_table(bench.cost_table(result), format, f"{model}, {precision}, on {result['device']}")

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['CANDIDATES', 'SMALLEST', 'OUT_OF_MEMORY', 'PARTS', 'PART_COLOURS', 'MEMORY_COLOURS', 'cost_preset',
-           'candidate_config', 'OneDevice', 'random_batch', 'Reference', 'update_in_a_loop', 'create_learner', 'Counts',
-           'count', 'without_contents', 'in_full', 'fused_attention', 'rules_of', 'pretended', 'predict_peak',
-           'predict', 'prediction_table', 'nbytes', 'split_memory', 'free_memory', 'memory_advice',
-           'telling_out_of_memory', 'open_device', 'pretend_device', 'parted', 'milliseconds_by_part',
-           'matrix_throughput', 'precision_of', 'predict_candidates', 'measure', 'held_in_a_step', 'facts_of',
-           'with_data', 'measure_waiting', 'cost_table', 'cost_figure']
+           'candidate_config', 'OneDevice', 'random_views', 'random_batch', 'Reference', 'update_in_a_loop',
+           'create_learner', 'Counts', 'count', 'without_contents', 'in_full', 'fused_attention', 'rules_of',
+           'pretended', 'predict_peak', 'predict', 'prediction_table', 'nbytes', 'split_memory', 'free_memory',
+           'memory_advice', 'telling_out_of_memory', 'open_device', 'pretend_device', 'parted', 'milliseconds_by_part',
+           'matrix_throughput', 'precision_of', 'predict_candidates', 'measure', 'held_in_a_step', 'clean_up',
+           'facts_of', 'with_data', 'measure_waiting', 'cost_table', 'cost_figure']
 
 # %% ../nbs/14_cost.ipynb #17a5a35f
 import gc
@@ -45,7 +45,7 @@ from .models import Segmenter, create_model, segmentation_loss
 from .processes import device_and_precision, has_bf16, share
 from .stabilizers import EMA, STABILIZERS, saved_tensors, trainable_parameters
 from .training import Batch, Learner, PeakMemory, Stopwatch, arranged, clock, create_batch, environment, initial_model, step_views, target_task
-from .views import View, seed_step
+from .views import View, n_workers, seed_step
 
 # %% ../nbs/14_cost.ipynb #861a393f
 CANDIDATES = {  # name -> stabilizer, its options and the recipe's, beside the preset's
@@ -89,12 +89,17 @@ class OneDevice:
     def autocast(self): return torch.autocast(self.device.type, torch.bfloat16) if self.precision == 'bf16' else nullcontext()
     def backward(self, loss): loss.backward()
 
-def random_batch(config: Config, n_classes: int, device: torch.device, recipe: Recipe | None = None) -> Batch:
-    "Random images and labels: zeros would be faster than any real picture; in the views of the configuration's recipe, or of another"
+def random_views(config: Config, n_classes: int, device: torch.device = torch.device('cpu')) -> tuple[View, View]:
+    "Random images and labels of source and target, as a loader would give them to this device: zeros would be faster than any real picture"
     def half(h, w): return View(*(torch.randint(n, (config.preset.batch_size, *shape), dtype=torch.uint8) for n, shape in ((256, (3, h, w)), (n_classes, (h, w)))),
                                 torch.ones(config.preset.batch_size, h, w, dtype=torch.bool))
     seed_step(0, 0)
-    return create_batch(half(*(config.preset.source_crop or config.preset.crop)), half(*config.preset.crop), recipe or config.create_recipe(), device)
+    views = half(*(config.preset.source_crop or config.preset.crop)), half(*config.preset.crop)
+    return tuple(View(*(t.pin_memory() for t in view)) for view in views) if device.type == 'cuda' else views
+
+def random_batch(config: Config, n_classes: int, device: torch.device, recipe: Recipe | None = None) -> Batch:
+    "The same as a batch on the device, in the views of the configuration's recipe or of another"
+    return create_batch(*random_views(config, n_classes), recipe or config.create_recipe(), device)
 
 # %% ../nbs/14_cost.ipynb #6dda92b8
 class Reference(Learner):
@@ -156,6 +161,7 @@ class Counts(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         out = func(*args, **(kwargs or {}))
+        if func.is_view: return out
         made = {t.untyped_storage()._cdata for t in tree_leaves(out) if isinstance(t, torch.Tensor)} - given
         writes = func._schema.is_mutable
         self.launches += bool(made) or writes
@@ -195,20 +201,21 @@ def rules_of(device: torch.device):
           mock.patch.object(F, 'scaled_dot_product_attention', fused_attention)): yield
 
 @contextmanager
-def pretended(config: Config, n_classes: int, device: torch.device, precision: str):
-    "Inside the `with` block there are a learner of this configuration that has taken a step and a batch, of one process, and nothing that is asked of them is run"
+def pretended(config: Config, n_classes: int, device: torch.device, precision: str, kind: type[Learner] = Learner):
+    "Inside the `with` block there are a learner of this configuration and kind that has taken a step and a batch, of one process, and nothing that is asked of them is run"
     mine = share(config.preset.batch_size)
     config = config.model_copy(update=dict(preset=config.preset.model_copy(update=dict(compile=False, batch_size=mine.stop - mine.start))))
     with torch.device('meta'): model = create_model(config.preset.model, n_classes, config.preset.crop, 'random', config.preset.decoder_channels, config.preset.drop_path)
     stay = mock.patch.object(nn.Module, 'to', lambda module, *where, **how: module)  # peft moves its layers to where they are, which these tensors refuse
     alone = mock.patch('lora_da_bench.processes.n_processes', lambda: 1)
-    with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True), stay, alone, rules_of(device), warnings.catch_warnings():
+    read = mock.patch.object(torch.Tensor, 'item', lambda tensor: 1.)  # what the reference reads back, which has no contents either
+    with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True), stay, alone, read, rules_of(device), warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Accessing the data pointer of FakeTensor')  # copying a network, torch itself does
         without_contents(model)
         for m in model.modules():
             if isinstance(m, SwinTransformerStage): m.grad_checkpointing = config.preset.checkpointing
-            if isinstance(m, WindowAttention): m.fused_attn = device.type == 'cuda'
-        learner = Learner(config, model, n_classes, OneDevice(torch.device('cpu'), precision))
+            if isinstance(m, WindowAttention): m.fused_attn = device.type == 'cuda' and kind is Learner
+        learner = kind(config, model, n_classes, OneDevice(torch.device('cpu'), precision))
         learner.recipe = learner.recipe.model_copy(update=dict(source_view='weak', target_view='weak', student_view='weak'))  # what depends on contents can't be pretended
         batch = random_batch(config, n_classes, torch.device('cpu'), learner.recipe)
         learner.step(batch)
@@ -230,13 +237,14 @@ def predict(
     n_classes: int,           # K
     device: torch.device = torch.device('cpu'),  # need not be there
     precision: str = 'fp32',  # or 'bf16'
+    kind: type[Learner] = Learner,  # or `Reference`
 ) -> dict:                    # 'peak_bytes', 'memory' by kind, 'flops' and kernel 'launches' of a step, 'saved_bytes' of a finished run
     "What a step of this configuration holds at its worst moment, and how many operations it takes; nothing of it is run"
-    with pretended(config, n_classes, device, precision) as (learner, batch):
-        with PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)  # alone: the counter of operations keeps checkpointed tensors alive
+    with pretended(config, n_classes, device, precision, kind) as (learner, batch):
+        with PeakMemory([*learner.held(), *batch], learner.student.parameters()) as memory: learner.step(batch)  # alone: the counter of operations keeps checkpointed tensors alive
         with FlopCounterMode(display=False) as flops, Counts() as counts:
             for _ in range(2): learner.step(batch)  # of a lazy LoRA no two neighbours are alike
-        return dict(peak_bytes=memory.peak, memory=split_memory(learner, memory.peak), flops=flops.get_total_flops() // 2, launches=counts.launches // 2,
+        return dict(peak_bytes=memory.peak, memory=split_memory(learner, memory.peak, memory.gradients), flops=flops.get_total_flops() // 2, launches=counts.launches // 2,
                     saved_bytes=sum(t.nbytes for t in saved_tensors(learner.stabilizer).values()))
 
 def prediction_table(predicted: dict[str, dict]) -> pd.DataFrame:
@@ -252,12 +260,12 @@ def nbytes(tensors) -> int:
     "Bytes of tensors, shared storage counted once"
     return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
 
-def split_memory(learner: Learner, peak: int) -> dict[str, int]:
-    "A step's peak in bytes, by what it is for"
+def split_memory(learner: Learner, peak: int, gradients: int) -> dict[str, int]:
+    "A step's peak in bytes, by what it is for; how many of them are the student's gradients is known from a prediction"
     networks = [learner.student] + ([learner.alignment.adversary, learner.alignment.discrepancy] if learner.alignment else [])
     weights = [t for n in networks for t in (*n.parameters(), *n.buffers())]
     copy = [t for t in (*learner.stabilizer.teacher.parameters(), *learner.stabilizer.teacher.buffers())]
-    parts = dict(weights=nbytes(weights), copy=nbytes(weights + copy) - nbytes(weights), gradients=nbytes(t for t in learner.student.parameters() if t.requires_grad),
+    parts = dict(weights=nbytes(weights), copy=nbytes(weights + copy) - nbytes(weights), gradients=gradients,
                  optimizer=nbytes(learner.held()) - nbytes(weights + copy))
     return parts | dict(activations=peak - sum(parts.values()))
 
@@ -269,8 +277,8 @@ def free_memory(device: torch.device) -> int:
 SMALLEST = 'swin_tiny_patch4_window7_224'  # of the published Swins
 OUT_OF_MEMORY = 'out of memory', "can't allocate memory", 'CUBLAS_STATUS_ALLOC_FAILED'
 
-def memory_advice(config: Config, n_classes: int, device: torch.device, precision: str, available: int) -> str:
-    "One line: predicted and available bytes, and the three changes that would help most"
+def memory_advice(config: Config, n_classes: int, device: torch.device, precision: str, available: int, name: str | None = None) -> str:
+    "One line: predicted and available bytes, and the three changes that would help most, of a run or, by its name, of a candidate"
     p = config.preset
     def peak(config, precision=precision): return predict_peak(config, n_classes, device, precision)
     def changed(**fields): return config.model_copy(update=dict(preset=p.model_copy(update=fields)))
@@ -278,23 +286,23 @@ def memory_advice(config: Config, n_classes: int, device: torch.device, precisio
     ways = {f'crop {smaller[0]} x {smaller[1]}': peak(changed(crop=smaller, source_crop=None)), f'decoder_channels {channels}': peak(changed(decoder_channels=channels))}
     if not p.checkpointing: ways['checkpointing'] = peak(changed(checkpointing=True))
     if p.batch_size > 2: ways[f'batch_size {max(2, p.batch_size // 2)}'] = peak(changed(batch_size=max(2, p.batch_size // 2)))
-    if precision == 'fp32' and device.type != 'mps': ways['precision bf16'] = peak(config, 'bf16')
+    if name not in (None, 'reference') and precision == 'fp32' and (device.type == 'cpu' or has_bf16()): ways['precision bf16'] = peak(config, 'bf16')  # training has no choice
     if p.model not in ('mini', SMALLEST): ways[f'model {SMALLEST}'] = peak(changed(model=SMALLEST))
     if config.stabilizer != 'lora': ways["stabilizer 'lora' with adapters on the head"] = peak(config.model_copy(update=dict(stabilizer='lora', preset=candidate_config(p, 'lora-head').preset)))
     helped = sorted((n, way) for way, n in ways.items())[:3]
     gigabytes = lambda n: f'{n / 1e9:.1f} GB'
-    return (f'out of memory: a step of {config.stabilizer} needs about {gigabytes(peak(config))}, and {device} has {gigabytes(available)}; '
+    return (f'out of memory: a step of {name or config.stabilizer} needs about {gigabytes(peak(config))}, and {device} has {gigabytes(available)}; '
             f'what would help most: {", ".join(f"{way} ({gigabytes(n)})" for n, way in helped)}' + ('; none of them alone is enough' if helped[0][0] > available else ''))
 
 @contextmanager
-def telling_out_of_memory(config: Config, n_classes: int, device: torch.device | None = None, precision: str | None = None):
+def telling_out_of_memory(config: Config, n_classes: int, device: torch.device | None = None, precision: str | None = None, name: str | None = None):
     "Inside the `with` block, a device that has no memory left becomes a `BadInput` with the predicted and the available size and what would help"
     if device is None: device, precision = device_and_precision()
     available = free_memory(device)
     try: yield
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not any(said in str(error) for said in OUT_OF_MEMORY): raise
-        raise BadInput(memory_advice(config, n_classes, device, precision, available)) from None
+        raise BadInput(memory_advice(config, n_classes, device, precision, available, name)) from None
 
 # %% ../nbs/14_cost.ipynb #ea7394f2
 def open_device(name: str | None, precision: str | None) -> tuple[torch.device, str]:
@@ -309,11 +317,11 @@ def open_device(name: str | None, precision: str | None) -> tuple[torch.device, 
 
 def pretend_device(name: str | None, precision: str | None) -> tuple[torch.device, str]:
     "The device and precision to predict for, which need not be there; by default those that training would use here"
-    if name is None: return device_and_precision()
     supported = dict(cuda=('bf16', 'fp32'), cpu=('fp32', 'bf16'), mps=('fp32',))
-    if name not in supported: raise BadInput(f"--device: '{name}' is unknown; expected {', '.join(supported)}")
-    if precision not in (None, *supported[name]): raise BadInput(f"--precision: '{precision}' is not supported on {name}; supported: {', '.join(supported[name])}")
-    return torch.device(name), precision or supported[name][0]
+    if name not in (None, *supported): raise BadInput(f"--device: '{name}' is unknown; expected {', '.join(supported)}")
+    device, usual = device_and_precision() if name is None else (torch.device(name), supported[name][0])
+    if precision not in (None, *supported[device.type]): raise BadInput(f"--precision: '{precision}' is not supported on {device}; supported: {', '.join(supported[device.type])}")
+    return device, precision or usual
 
 # %% ../nbs/14_cost.ipynb #13612342
 PARTS = 'data', 'forward source', 'forward target', 'teacher', 'backward', 'alignment', 'optimizer', 'EMA update', 'losses and labels'
@@ -342,31 +350,30 @@ def parted(learner: Learner):
             if before is None: delattr(thing, name)
             else: setattr(thing, name, before)
 
-def milliseconds_by_part(learner: Learner, config: Config, n_classes: int, steps: int) -> dict[str, float]:
-    "Mean milliseconds of a step by part; waits for the device between parts"
-    device, spent_on_data, total = learner.accelerator.device, 0., 0.
-    for _ in range(steps):
-        start = clock(device)
-        batch = random_batch(config, n_classes, device)
-        spent_on_data += clock(device) - start
+def milliseconds_by_part(learner: Learner, views: tuple[View, View], steps: int) -> dict[str, float]:
+    "Mean milliseconds of a step by part, from a loader's views on; waits for the device between parts"
+    device, total = learner.accelerator.device, 0.
     with parted(learner) as spent:
         for _ in range(steps):
             start = clock(device)
+            batch = create_batch(*views, learner.recipe, device)
+            spent['data'] += 1000 * (clock(device) - start)
             learner.step(batch)
-            total += clock(device) - start
-    known = {'data': spent_on_data * 1000} | spent
-    known['losses and labels'] = 1000 * (total + spent_on_data) - sum(known.values())
-    return {part: known.get(part, 0.) / steps for part in PARTS}
+            total += 1000 * (clock(device) - start)
+    spent['losses and labels'] = total - sum(spent.values())
+    return {part: spent[part] / steps for part in PARTS}
 
 def matrix_throughput(device: torch.device, precision: str) -> float:
-    "Operations a second of the best of ten large matrix products of random numbers"
+    "Operations a second of the best of ten large matrix products of random numbers; on a GPU with TF32 in full precision, as torch's convolutions have it"
     n, dtype = (8192 if device.type == 'cuda' else 1024), torch.bfloat16 if precision == 'bf16' else torch.float32
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-    watch = Stopwatch(device)
+    watch, tf32 = Stopwatch(device), torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
     for _ in range(13):
         watch.start()
         a @ b
         watch.stop()
+    torch.backends.cuda.matmul.allow_tf32 = tf32
     return 2 * n**3 / (min(watch.read()[3:]) / 1000)
 
 # %% ../nbs/14_cost.ipynb #de80216c
@@ -378,8 +385,9 @@ def predict_candidates(preset: Preset, names: list[str], device: torch.device, p
     "What each candidate will hold and take; raises `BadInput` if a name is unknown or, unless it need not fit, there is too little memory for one"
     predicted, available = {}, free_memory(device) if fits else float('inf')
     for name, config in {n: candidate_config(preset, n) for n in names}.items():
-        predicted[name] = predict(config, n_classes, device, precision_of(name, precision))
-        if predicted[name]['peak_bytes'] > available: raise BadInput(memory_advice(config, n_classes, device, precision_of(name, precision), available))
+        predicted[name] = predict(config, n_classes, device, precision_of(name, precision), Reference if name == 'reference' else Learner)
+        if predicted[name]['peak_bytes'] > available:
+            raise BadInput(memory_advice(config, n_classes, device, precision_of(name, precision), available, name) + f'; or leave {name} out of --stabilizers')
     return predicted
 
 def measure(
@@ -391,25 +399,24 @@ def measure(
     pairs: int = 4,                 # of steps, timed in each round; of a lazy LoRA no two neighbours are alike
     n_classes: int = len(CITYSCAPES),
 ) -> Iterator[tuple[str, int, int]]:  # candidate, round just done, rounds; returns the result, as `result = yield from measure(...)`
-    "Every candidate in turns: time, memory and operations. `step_ms` begins with a batch on the device; what it takes to make one of random numbers is the part `data`"
+    "Every candidate in turns: time, memory and operations. A step begins with a loader's views in memory, and brings them to the device"
     laps, found, of = defaultdict(list), {}, lambda name: precision_of(name, precision)
     for round_ in range(1, rounds + 1):
         for name in predicted:
             config = candidate_config(preset, name)
-            with telling_out_of_memory(config, n_classes, device, of(name)):
+            with telling_out_of_memory(config, n_classes, device, of(name), name):
                 learner = create_learner(name, preset, n_classes, OneDevice(device, of(name)))
-                batch, watch = random_batch(config, n_classes, device), Stopwatch(device)
-                learner.step(batch)  # makes the optimizer's states
-                peak = held_in_a_step(learner, batch)
+                views, watch = random_views(config, n_classes, device), Stopwatch(device)
+                learner.step(create_batch(*views, learner.recipe, device))  # makes the optimizer's states
+                peak = held_in_a_step(learner, create_batch(*views, learner.recipe, device))
                 for _ in range(pairs):
                     watch.start()
-                    for _ in range(2): learner.step(batch)
+                    for _ in range(2): learner.step(create_batch(*views, learner.recipe, device))
                     watch.stop()
                 laps[name].append(np.array(watch.read()) / 2)
-                if round_ == rounds: found[name] = facts_of(learner, peak, milliseconds_by_part(learner, config, n_classes, 2 * pairs))
+                if round_ == rounds: found[name] = facts_of(learner, peak, predicted[name]['memory']['gradients'], milliseconds_by_part(learner, views, 2 * pairs))
             del learner
-            gc.collect()
-            if device.type == 'cuda': torch.cuda.empty_cache()  # what is free is told by the driver
+            clean_up(device)
             yield name, round_, rounds
     throughput = {p: matrix_throughput(device, p) for p in {of(n) for n in predicted}}
     rows = []
@@ -428,12 +435,17 @@ def held_in_a_step(learner: Learner, batch: Batch) -> int:
     with nullcontext() if gpu else PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)
     return torch.cuda.max_memory_allocated() if gpu else memory.peak
 
-def facts_of(learner: Learner, peak: int, time_ms: dict[str, float]) -> dict:
-    "What needs no repetition: memory, parts, sizes"
-    backbone = [p for n, p in learner.student.encoder.named_parameters()]
-    return dict(peak_memory_bytes=peak, memory=split_memory(learner, peak), time_ms=time_ms, saved_bytes=sum(t.nbytes for t in saved_tensors(learner.stabilizer).values()),
-                trained_share_of_backbone=trainable_parameters(learner.student.encoder) / sum(p.numel() for p in backbone),
-                trained_share=trainable_parameters(learner.student) / sum(p.numel() for p in learner.student.parameters()))
+def clean_up(device: torch.device):
+    "Let nothing that a candidate leaves behind reach the next one: memory, which the driver tells of, and compiled code"
+    gc.collect()
+    torch._dynamo.reset()
+    if device.type == 'cuda': torch.cuda.empty_cache()
+
+def facts_of(learner: Learner, peak: int, gradients: int, time_ms: dict[str, float]) -> dict:
+    "What needs no repetition: memory, parts, and trained parameters as a share of all that the network has without adapters"
+    share = lambda part: trainable_parameters(part) / sum(p.numel() for n, p in part.named_parameters() if 'lora_' not in n)
+    return dict(peak_memory_bytes=peak, memory=split_memory(learner, peak, gradients), time_ms=time_ms, saved_bytes=sum(t.nbytes for t in saved_tensors(learner.stabilizer).values()),
+                trained_share_of_backbone=share(learner.student.encoder), trained_share=share(learner.student))
 
 # %% ../nbs/14_cost.ipynb #0a808f11
 def with_data(preset: Preset, root: Path) -> tuple[Preset, Domains]:
@@ -442,17 +454,21 @@ def with_data(preset: Preset, root: Path) -> tuple[Preset, Domains]:
     preset = preset.model_copy(update={k: getattr(published, k) for k in ('dataset', 'size', 'scale')})
     return preset, load_domains(preset, root)
 
-def measure_waiting(preset: Preset, name: str, domains: Domains, device: torch.device, precision: str, steps: int = 8) -> dict:
+def measure_waiting(preset: Preset, name: str, domains: Domains, device: torch.device, precision: str) -> dict:
     "Mean milliseconds of a step and of the wait for its batch, and the share of the wait in both"
-    config, n_classes = candidate_config(preset, name), len(domains.space)
-    learner, spent = create_learner(name, preset, n_classes, OneDevice(device, precision)), Counter()
-    views = step_views(Path(), config.model_copy(update=dict(recipe='ceiling')), domains, range(steps + 2), set())  # files of labels are read as well
-    for step in range(steps + 2):
-        asked = clock(device)
-        source, target = next(views)
-        there = clock(device)
-        learner.step(create_batch(source, target, learner.recipe, device))
-        if step >= 2: spent.update(waiting=1000 * (there - asked), step=1000 * (clock(device) - there))  # the workers and the first steps are slow to start
+    config, n_classes, precision = candidate_config(preset, name), len(domains.space), precision_of(name, precision)
+    first, steps, spent = 2 * n_workers() + 2, 4 * n_workers(), Counter()  # what workers have ready at the start says nothing of how fast they are
+    with telling_out_of_memory(config, n_classes, device, precision, name):
+        learner = create_learner(name, preset, n_classes, OneDevice(device, precision))
+        views = step_views(Path(), config.model_copy(update=dict(recipe='ceiling')), domains, range(first + steps), set())  # files of labels are read as well
+        for step in range(first + steps):
+            asked = clock(device)
+            source, target = next(views)
+            there = clock(device)
+            learner.step(create_batch(source, target, learner.recipe, device))
+            if step >= first: spent.update(waiting=1000 * (there - asked), step=1000 * (clock(device) - there))
+    del learner
+    clean_up(device)
     return dict(stabilizer=name, step_ms=spent['step'] / steps, waiting_ms=spent['waiting'] / steps, waiting_share=spent['waiting'] / spent.total())
 
 # %% ../nbs/14_cost.ipynb #59182262
@@ -467,7 +483,7 @@ def cost_table(result: dict) -> pd.DataFrame:
         return {'stabilizer': row['stabilizer'], 'ms a step': f"{row['step_ms']:.0f} ({low:.0f} to {high:.0f})", 'images/s': f"{row['images_per_s']:.1f}",
                 'times EMA': f"{ema['step_ms'] / row['step_ms']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ema else '–', 'peak, MB': f"{row['peak_memory_bytes'] / 1e6:,.0f}",
                 'of EMA': f"{row['peak_memory_bytes'] / ema['peak_memory_bytes']:.2f}" if ema else '–', 'GFLOP': f"{row['flops'] / 1e9:,.0f}",
-                'of peak': f"{row['matrix_throughput_share']:.0%}",
+                'of matmul': f"{row['matrix_throughput_share']:.0%}",
                 'trained': f"{100 * row['trained_share']:.3g}%", 'of encoder': f"{100 * row['trained_share_of_backbone']:.3g}%", 'saved, MB': f"{row['saved_bytes'] / 1e6:,.1f}"}
     return pd.DataFrame(map(line, rows.values()))
 

@@ -113,10 +113,10 @@ def create_schedule(optimizer: torch.optim.Optimizer, steps: int, warmup: int, f
 
 # %% ../nbs/13_training.ipynb #ff495935
 class PeakMemory(TorchDispatchMode):
-    "Counts the bytes of live tensors, those given and those made inside the `with` block; `.peak` is the most at any moment"
-    def __init__(self, tensors):
+    "Counts the bytes of live tensors, those given and those made inside the `with` block; `.peak` is the most at any moment, and `.gradients` what of it were the gradients of these parameters"
+    def __init__(self, tensors, parameters=()):
         super().__init__()
-        self.live, self.now, self.peak = set(), 0, 0
+        self.live, self.now, self.peak, self.parameters, self.gradients = set(), 0, 0, list(parameters), 0
         for t in tensors: self.see(t)
 
     def see(self, tensor: torch.Tensor):
@@ -125,7 +125,7 @@ class PeakMemory(TorchDispatchMode):
         if key in self.live: return
         self.live.add(key)
         self.now += size
-        self.peak = max(self.peak, self.now)
+        if self.now > self.peak: self.peak, self.gradients = self.now, sum(p.grad.nbytes for p in self.parameters if p.grad is not None)
         weakref.finalize(storage, self.freed, key, size)
 
     def freed(self, key, size):

@@ -213,6 +213,7 @@ def test_cost_of_what_is_not_there(cli):
     is_one_line(cli('cost', '--figure', '/nowhere/cost.html'), '--figure: /nowhere: no such folder')
     is_one_line(cli('cost', '--dry-run', '--device', 'tpu'), "--device: 'tpu' is unknown; expected cuda, cpu, mps")
     is_one_line(cli('cost', '--dry-run', '--device', 'mps', '--precision', 'bf16'), "--precision: 'bf16' is not supported on mps; supported: fp32")
+    is_one_line(cli('cost', '--dry-run', '--precision', 'fp8'), "--precision: 'fp8' is not supported on ")
     published = re.search(r'--model (\S+)', (Path(__file__).parents[1]/'Makefile').read_text())[1]  # of `make cost`
     is_one_line(cli('cost', '--device', 'cpu', '--model', published, '--stabilizers', 'emma'), "stabilizers: 'emma' is unknown")
 
@@ -220,7 +221,7 @@ def test_cost_of_what_is_not_there(cli):
 def test_cost_that_will_not_fit(cli):
     code, _, err = cli('cost', '--device', 'cpu', '--batch', '100000', '--stabilizers', 'ema')
     assert code == 2 and 'error: out of memory: a step of ema needs about ' in err and ', and cpu has ' in err
-    assert 'what would help most: ' in err and err.count('GB)') == 3 and err.rstrip().endswith('none of them alone is enough')
+    assert 'what would help most: ' in err and err.count('GB)') == 3 and err.rstrip().endswith('none of them alone is enough; or leave ema out of --stabilizers')
 
 
 def test_a_pass_cannot_be_reused_for_other_images(cli, tmp_path):

@@ -109,18 +109,18 @@ def test_help_is_fast_and_complete():
 
 def test_cost_foretold(cli):
     "Memory and operations of a device that need not be there, from names with or without spaces between them"
-    code, out, _ = cli('cost', '--dry-run', '--device', 'cuda', '--stabilizers', 'ema, lora-head-reuse,frozen', '--format', 'json')
+    code, out, _ = cli('cost', '--dry-run', '--device', 'cuda', '--stabilizers', 'ema, lora-head-reuse', '--format', 'json')
     foretold = json.loads(out)
     assert code == 0 and (foretold['device'], foretold['precision']) == ('cuda', 'bf16')
     rows = {row['stabilizer']: row for row in foretold['rows']}
-    assert list(rows) == ['ema', 'lora-head-reuse', 'frozen']
+    assert list(rows) == ['ema', 'lora-head-reuse']
     assert rows['lora-head-reuse']['peak_bytes'] < .6 * rows['ema']['peak_bytes'] and rows['lora-head-reuse']['flops'] < rows['ema']['flops']
-    code, out, _ = cli('cost', '--dry-run', '--device', 'cuda', '--stabilizers', 'ema,lora-head-reuse')
-    assert code == 0 and f"{rows['ema']['peak_bytes'] / 1e6:.0f}" in out and max(map(len, out.splitlines())) <= 80
+    code, out, _ = cli('cost', '--dry-run', '--device', 'cuda', '--stabilizers', 'frozen')
+    assert code == 0 and 'frozen' in out and max(map(len, out.splitlines())) <= 80
 
 
 def test_cost_as_json(cli):
-    code, out, _ = cli('cost', '--device', 'cpu', '--crop', '64x128', '--batch', '2', '--rounds', '1', '--stabilizers', 'reference,ema,lora-head-light', '--format', 'json')
+    code, out, _ = cli('cost', '--device', 'cpu', '--crop', '64x128', '--batch', '2', '--rounds', '1', '--pairs', '2', '--stabilizers', 'reference,ema,lora-head-light', '--format', 'json')
     result = json.loads(out)
     assert code == 0 and {'device', 'versions', 'command', 'date', 'setting', 'rows'} <= result.keys()
     rows = {row['stabilizer']: row for row in result['rows']}
@@ -129,5 +129,6 @@ def test_cost_as_json(cli):
         assert row['step_ms'] > 0 and row['images_per_s'] > 0 and row['peak_memory_bytes'] == sum(row['memory'].values())
         assert abs(row['predicted_peak_bytes'] / row['peak_memory_bytes'] - 1) < .05 and 0 < row['matrix_throughput_share'] < 1
     ema, light = rows['ema'], rows['lora-head-light']
+    assert rows['reference']['launches'] > 1.8 * ema['launches'] and rows['reference']['flops'] == ema['flops']
     assert light['peak_memory_bytes'] < .6 * ema['peak_memory_bytes'] and light['flops'] < ema['flops'] and light['saved_bytes'] < .1 * ema['saved_bytes']
     assert light['time_ms']['teacher'] == 0 < ema['time_ms']['teacher'] and light['time_ms']['EMA update'] < ema['time_ms']['EMA update']

@@ -12,6 +12,7 @@ from conftest import command
 from PIL import Image
 from test_bad_input import is_one_line
 
+from lora_da_bench import datasets
 from lora_da_bench.experiments import PRESETS
 from lora_da_bench.labels import CITYSCAPES, SYNTHIA, label_image
 from lora_da_bench.runs import find_runs, labelled_frames, read_metrics, weights_path
@@ -216,10 +217,13 @@ def test_own_folders(cli, published, tmp_path):
     is_one_line(cli('train', '--preset', tmp_path/'own.json', '--root', tmp_path/'own', '--out', tmp_path/'other'), 'source/labels: expected labels for the source, found none')
 
 
-def test_cost_with_data(cli, published):
-    how = 'cost', '--device', 'cpu', '--crop', '32x64', '--batch', '2', '--rounds', '1', '--stabilizers', 'lora-head-light', '--format', 'json'
+def test_cost_with_data(cli, published, monkeypatch):
+    how = 'cost', '--device', 'cpu', '--crop', '32x64', '--batch', '2', '--rounds', '1', '--pairs', '1', '--stabilizers', 'lora-head-light', '--format', 'json'
+    is_one_line(cli(*how, '--with-data', published/'nowhere'), 'nowhere')
+    read = datasets.read_image
+    def slowly(*args): time.sleep(.5); return read(*args)
+    monkeypatch.setattr(datasets, 'read_image', slowly)
     code, out, err = cli(*how, '--with-data', published)
     assert code == 0, err
     row, = json.loads(out)['waiting']
-    assert row['stabilizer'] == 'lora-head-light' and row['step_ms'] > 0 and 0 < row['waiting_share'] < 1
-    is_one_line(cli(*how, '--with-data', published/'nowhere'), 'nowhere')
+    assert row['stabilizer'] == 'lora-head-light' and row['step_ms'] > 0 and .5 < row['waiting_share'] < 1  # whatever the workers had ready
