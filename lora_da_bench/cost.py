@@ -480,7 +480,7 @@ def cost_table(result: dict) -> pd.DataFrame:
         ema = rows.get('ema-one-batch' if row['stabilizer'].endswith('-one-batch') else 'ema')
         low, high = min(row['step_ms_by_round']), max(row['step_ms_by_round'])
         ratios = [a / b for a, b in zip(ema['step_ms_by_round'], row['step_ms_by_round'])] if ema else []
-        return {'stabilizer': row['stabilizer'], 'ms a step': f"{row['step_ms']:.0f} ({low:.0f} to {high:.0f})", 'images/s': f"{row['images_per_s']:.1f}",
+        return {'stabilizer': row['stabilizer'], 'ms a step': f"{row['step_ms']:,.0f} ({low:,.0f} to {high:,.0f})", 'images/s': f"{row['images_per_s']:.1f}",
                 'times EMA': f"{ema['step_ms'] / row['step_ms']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ema else '–', 'peak, MB': f"{row['peak_memory_bytes'] / 1e6:,.0f}",
                 'of EMA': f"{row['peak_memory_bytes'] / ema['peak_memory_bytes']:.2f}" if ema else '–', 'GFLOP': f"{row['flops'] / 1e9:,.0f}",
                 'of matmul': f"{row['matrix_throughput_share']:.0%}",
