@@ -357,11 +357,11 @@ def ablation(
     print(markdown(studies.ablation_table(result)))
 
 def print_table(rows, format: Format, title: str):
-    "A `DataFrame`, in Markdown or on the terminal, there without what is in brackets"
+    "A `DataFrame`, in Markdown or on the terminal, which is narrow: there without what is in brackets and without separators"
     from lora_da_bench.runs import markdown
     if format == Format.md: return print(markdown(rows))
     table = Table(Column(rows.columns[0], no_wrap=True), *(Column(c, justify='right', overflow='fold') for c in rows.columns[1:]), box=box.SIMPLE_HEAD, padding=0, title=title, title_justify='left')
-    for row in rows.itertuples(index=False): table.add_row(*(cell.split(' (')[0] for cell in row))
+    for row in rows.itertuples(index=False): table.add_row(*(cell.split(' (')[0].replace(',', '') for cell in row))
     console.print(table)
 
 @app.command()
