@@ -1,6 +1,7 @@
 """A table of bad inputs: each is one line that names the file or field, exit code 2, no traceback, and soon.
 
 A row is a command line, what its line must say, and a function that puts the bad input into the folder `tmp` first. In the command line `{tmp}` is
+that folder and `{runs}` the finished runs of a tiny quickstart, which rows share and must not change."""
 
 import shlex
 import shutil
