@@ -5,12 +5,15 @@
 # %% auto #0
 __all__ = ['RECALIBRATED_ON', 'log', 'environment', 'Batch', 'create_batch', 'target_task', 'create_schedule', 'PeakMemory',
            'clock', 'Stopwatch', 'Learner', 'predict_all', 'in_groups', 'gathered', 'Watch', 'claim', 'save_state',
-           'resume_point', 'weights_of', 'initial_model', 'arranged', 'stored_config', 'load_model', 'needs_labels',
-           'train', 'n_unlabelled', 'target_frames', 'step_views', 'finish', 'label_target', 'segment', 'predict_files']
+           'resume_point', 'weights_of', 'empty_model', 'initial_model', 'base_path', 'check_base', 'remember_base',
+           'arranged', 'stored_config', 'load_model', 'first_not_finite', 'is_finite', 'needs_labels', 'train',
+           'diverge', 'diverged', 'n_unlabelled', 'target_frames', 'step_views', 'finish', 'label_target', 'segment',
+           'predict_files']
 
 # %% ../nbs/13_training.ipynb #41ba892e
 import datetime
 import io
+import json
 import logging
 import platform
 import subprocess
@@ -42,12 +45,13 @@ from .datasets import Domains, Relabelled, Unlabelled, class_counts, rare_class_
 from .evaluation import as_float, confusion_of, evaluate, iou_of
 from .experiments import Config, Preset, Recipe, field_errors
 from .labels import IGNORE, BadInput, LabelSpace, Unreadable, check_limit, label_image, overlay
-from .models import Output, Segmenter, compile_parts, create_model, load_weights, segmentation_loss
+from .models import Output, Segmenter, compile_parts, create_model, load_weights, segmentation_loss, weights_hash
 from .pseudolabels import confidence_weights, flip_rate, labels_of, predict, pseudo_label_accuracy, recalibrated
 from .processes import average_gradients, create_accelerator, mean_over_processes, n_processes, share, synchronize_batchnorm
 from .runs import Run, labels_folder, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
 from .stability import class_iou
-from .stabilizers import Stabilizer, adapters_merged, merge_adapters, saved_tensors, state_tensors, trainable_parameters
+from .stabilizers import (Stabilizer, adapters_merged, learnt_tensors, merge_adapters, saved_tensors, state_tensors,
+                                       trainable_parameters)
 from .views import VIEWS, View, batches, frame_by_frame, in_order, mix, mixing_masks, seed_step
 
 # %% ../nbs/13_training.ipynb #95bb08eb
@@ -357,20 +361,51 @@ def resume_point(run: Run) -> dict | None:
 
 # %% ../nbs/13_training.ipynb #18448774
 def weights_of(run: Path, needed_by: str) -> Path:
-    "A finished run's file of weights"
+    "A finished run's file of weights; raises `BadInput` where there is none"
     path = weights_path(run)
+    if path is None and (end := diverged(run)):
+        raise BadInput(f"{run}: diverged at step {end['step']} ({end['reason']}) and has no weights; try a smaller learning rate")
     if path is None: raise BadInput(f'{run}: expected a finished run {needed_by}')
     return path
 
-def initial_model(folder: Path, config: Config, n_classes: int) -> Segmenter:
-    "The network that a run starts from: its source's, or one with the preset's encoder weights and new heads, the same for the same seed"
-    p, torch_state = config.preset, torch.manual_seed(config.seed)
-    model = create_model(p.model, n_classes, p.crop, p.weights if config.source is None else 'random', p.decoder_channels, p.drop_path)
+# %% ../nbs/13_training.ipynb #7e8afcaf
+def empty_model(config: Config, n_classes: int, weights: str = 'random') -> Segmenter:
+    "The network of a run before it gets the weights that it starts from"
+    p = config.preset
+    model = create_model(p.model, n_classes, p.crop, weights, p.decoder_channels, p.drop_path)
     for m in model.encoder.modules():
         if isinstance(m, SwinTransformerStage): m.grad_checkpointing = p.checkpointing  # block by block
+    return model
+
+def initial_model(folder: Path, config: Config, n_classes: int) -> Segmenter:
+    "The network that a run starts from: its source's, or one with the preset's encoder weights and new heads, the same for the same seed"
+    torch.manual_seed(config.seed)
+    model = empty_model(config, n_classes, 'random' if config.source else config.preset.weights)
     if config.source: load_weights(model, weights_of(folder.parent/config.source, 'to start from'))
     return model
 
+# %% ../nbs/13_training.ipynb #3be90299
+def base_path(folder: Path, config: Config, base: str) -> Path:
+    "The file with the weights that a run's adapters are added to; `base` is their hash"
+    if config.source: return weights_of(folder.parent/config.source, 'to start from')
+    return folder.parent/f'initial-{base[:16]}.safetensors'
+
+def check_base(folder: Path, model: nn.Module):
+    "Raises `BadInput` where a model is not the one that a run's adapters are added to"
+    config = read_config(folder)
+    if config.get('base') not in (None, weights_hash(model)):
+        raise BadInput(f"{folder}: its adapters belong to other weights than those of {config.get('source') or 'the preset'}, which have changed since")
+
+def remember_base(run: Run, config: Config, model: nn.Module):
+    "Store, once, what the run starts from; raises `BadInput` where an interrupted run started from something else"
+    stored = read_config(run.folder)
+    if 'base' in stored: return check_base(run.folder, model) if config.create_stabilizer().saves == 'adapter' else None
+    base = weights_hash(model)
+    if config.create_stabilizer().saves == 'adapter' and not (path := base_path(run.folder, config, base)).exists():
+        write_atomic(path, lambda p: p.write_bytes(save(model.state_dict())))
+    write_json(run.folder/'config.json', stored | dict(base=base))
+
+# %% ../nbs/13_training.ipynb #63677f57
 def arranged(model: Segmenter, device: torch.device) -> Segmenter:
     "The model on a device, its kernels and attention as the device likes them; what it computes stays the same"
     gpu = device.type == 'cuda'
@@ -385,14 +420,32 @@ def stored_config(folder: Path) -> Config:
     with field_errors(Path(folder)/'config.json', Config): return Config(**{k: v for k, v in stored.items() if k in Config.model_fields})
 
 def load_model(folder: Path) -> Segmenter:
-    "A finished run's scored network, whole and in evaluation mode; raises `BadInput` if the run is not finished"
-    folder, config = Path(folder), stored_config(folder)
+    """A finished run's scored network, whole and in evaluation mode, from files that runs have stored and nothing else.
+
+    Raises `BadInput` if the run is not finished, or if its files are damaged or do not belong together."""
+    folder, config, stored = Path(folder), stored_config(folder), read_config(folder)
     path = weights_path(folder)
     if path is None: raise BadInput(f'{folder}: the run is not finished; start its command again to go on')
-    model = initial_model(folder, config, len(read_config(folder)['classes']))
-    if path.stem == 'adapter': model = config.create_stabilizer().prepare(model)
-    load_weights(model, path)
+    model = empty_model(config, len(stored['classes']))
+    if path.stem == 'model': load_weights(model, path)
+    else:
+        load_weights(model, base_path(folder, config, stored.get('base', '')))
+        check_base(folder, model)
+        model = config.create_stabilizer().prepare(model)
+        load_weights(model, path, learnt_tensors(model))
     return merge_adapters(model).eval()
+
+# %% ../nbs/13_training.ipynb #2cce6097
+def first_not_finite(
+    curves: dict[str, torch.Tensor],  # name -> (N,) of the last N steps
+) -> tuple[int, str] | None:          # the index of the first step at which one of them is not finite, and its name
+    "Where a loss stops being a number"
+    ends = [(int((~curve.isfinite()).float().argmax()), name) for name, curve in curves.items() if not curve.isfinite().all()]
+    return min(ends, default=None)
+
+def is_finite(*networks: nn.Module) -> bool:
+    "Whether all parameters are finite and far from overflowing; a GPU is asked once"
+    return bool(torch.stack(torch._foreach_norm([p.detach() for n in networks for p in n.parameters()])).isfinite().all())
 
 # %% ../nbs/13_training.ipynb #d0cc7daa
 log = logging.getLogger('lora_da_bench')
@@ -412,9 +465,10 @@ def train(
     share(config.preset.batch_size)  # told before anything is written, if it can't be
     needs_labels(config, domains)
     with accelerator.main_process_first(): run = claim(folder, config, domains, accelerator.device)
-    if weights_path(run.folder): return
-    model = arranged(initial_model(run.folder, config, len(domains.space)), accelerator.device)
-    learner = Learner(config, model, len(domains.space), accelerator)
+    if weights_path(run.folder) or diverged(run.folder): return
+    model = initial_model(run.folder, config, len(domains.space))
+    with accelerator.main_process_first(): remember_base(run, config, model)
+    learner = Learner(config, arranged(model, accelerator.device), len(domains.space), accelerator)
     stabilizer, watch = learner.stabilizer, Watch(run, domains, config, accelerator.device)
     state = resume_point(run)
 
@@ -447,13 +501,27 @@ def train(
         if step == 2: run.log(step, peak_memory_bytes=measuring.peak)
         else: times.stop()
         if step % 10 == 0 or step % every == 0 or step == config.steps:
-            run.log(step, **{f'loss/{name}': mean_over_processes(torch.stack([l[name] for l in losses]).mean()) for name in losses[0]})
+            curves = {name: mean_over_processes(torch.stack([l[name] for l in losses])) for name in losses[0]}
+            if end := first_not_finite(curves): return diverge(run, step - len(losses) + 1 + end[0], f'the {end[1]} loss is not finite')
+            if not is_finite(learner.student): return diverge(run, step, 'the weights are not finite')
+            run.log(step, **{f'loss/{name}': curve.mean() for name, curve in curves.items()})
             if laps := times.read(): run.log(step, step_ms=np.median(laps))
             unreadable.update(*gather_object([unreadable]))
             if unreadable: run.log(step, unreadable_files=len(unreadable))
             losses = []
         if step % every == 0 or step == config.steps: look(step)
         yield step
+
+# %% ../nbs/13_training.ipynb #ea6f34c8
+def diverge(run: Run, step: int, reason: str):
+    "Mark a run as diverged"
+    write_json(run.folder/'diverged.json', dict(step=step, reason=reason))
+    log.warning('%s: diverged at step %d: %s; the run ends there. Try a smaller learning rate', run.name, step, reason)
+
+def diverged(folder: Path) -> dict | None:
+    "The `step` and the `reason` where a run has diverged, or None"
+    path = Path(folder)/'diverged.json'
+    return json.loads(path.read_text()) if path.exists() else None
 
 # %% ../nbs/13_training.ipynb #8f677385
 def n_unlabelled(folder: Path) -> int:
