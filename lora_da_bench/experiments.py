@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from .datasets import Domains, camvid_day_dusk, gta5_cityscapes, own_folders, streetscenes, synthia_cityscapes
 from .labels import BadInput
-from .stabilizers import Stabilizer, create_stabilizer
+from .stabilizers import Stabilizer, create_stabilizer, first_problem
 
 # %% ../nbs/12_experiments.ipynb #e51e4705
 class Recipe(BaseModel):
     "What a student learns in a step"
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
     labels: Literal['none', 'online', 'offline', 'truth'] = 'online'  # of the target: the teacher's of this step, or the last round's, ...
     source_view: Literal['weak', 'colour'] = 'weak'                   # colours of source images
@@ -65,15 +65,14 @@ def field_errors(where: Path | str, model: type[BaseModel]):
     "Tell the first field that is not what the model expects, in one line"
     try: yield
     except ValidationError as error:
-        first = error.errors()[0]
-        field = '.'.join(map(str, first['loc'])) or 'the file'
-        expected = f"; expected one of {', '.join(model.model_fields)}" if first['type'] == 'extra_forbidden' else ''
-        raise BadInput(f"{where}: field {field}: {first['msg'].lower()}{expected}") from None
+        field, expected, facts = first_problem(error)
+        if facts['type'] == 'extra_forbidden': expected = f"unknown; expected one of {', '.join(model.model_fields)}"
+        raise BadInput(f"{where}: field {field or 'the file'}: {expected}") from None
 
 # %% ../nbs/12_experiments.ipynb #9b4451cd
 class Preset(BaseModel):
     "An experiment's numbers"
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
     dataset: Literal['streetscenes', 'camvid', 'gta5-cityscapes', 'synthia-cityscapes', 'folders']
     gap: float = Field(0.5, ge=0, le=1)          # StreetScenes only: the target's style, 0 a game's to 1 a camera's
@@ -180,12 +179,12 @@ def load_domains(preset: Preset, root: Path | None = None) -> Domains:
 # %% ../nbs/12_experiments.ipynb #250ad674
 class Config(BaseModel):
     "One run: what `train` needs, beside the data"
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
     preset: Preset
     recipe: str                    # one of `RECIPES`
     stabilizer: str = 'none'       # one of `STABILIZERS`
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**31)
     steps: int                     # optimizer steps
     root: str | None = None        # of the dataset's files
     source: str | None = None      # the run, in the same folder, whose weights this one starts from; None: the preset's initial weights

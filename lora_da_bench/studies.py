@@ -26,7 +26,7 @@ from .labels import CITYSCAPES, BadInput
 from .processes import create_accelerator, device_and_precision
 from .runs import arm_of, find_runs, ran_with, read_config, read_metrics, report, summary, write_json
 from .stabilizers import trainable_parameters
-from .training import Learner, arranged, clock, initial_model, label_target, load_model, needs_labels, step_views, train
+from .training import Learner, arranged, clock, diverged, initial_model, label_target, load_model, needs_labels, step_views, train
 
 # %% ../nbs/15_studies.ipynb #7695cac7
 def take_turns(
@@ -73,6 +73,7 @@ def run_chain(out: Path, configs: dict[str, Config], domains: Domains) -> Iterat
     for name, config in configs.items():
         with telling_out_of_memory(config, len(domains.space)):
             for step in train(out/name, config, domains): yield before + step, (name, step, config.steps)
+        if diverged(out/name): return  # the next round would start from nothing
         before += config.steps
         if config.round is not None:
             accelerator = create_accelerator()
