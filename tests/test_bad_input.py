@@ -85,8 +85,32 @@ def test_no_image(cli, runs, tmp_path):
     is_one_line(cli('predict', runs/'none-seed0', tmp_path/'none.png', '--out', tmp_path/'out'), 'none.png: no such file')
 
 
-def test_same_names(cli, runs, tmp_path):
-    is_one_line(cli('predict', runs/'none-seed0', 'a/x.png', 'b/x.jpg', '--out', tmp_path/'out'), 'two pictures have the same name')
+def test_outputs_never_replace_inputs(cli, runs, tmp_path):
+    "A photograph that is where a label map would go, the overlay of one that has the name of another, and two of one name: refused before anything is written"
+    run, home = runs/'none-seed0', tmp_path/'home'
+    home.mkdir()
+    for name in ('photo.png', 'photo.jpg', 'photo-overlay.png', 'other.png'): Image.new('RGB', (32, 32), 'red').save(home/name)
+    before = {p: p.read_bytes() for p in home.iterdir()}
+    is_one_line(cli('predict', run, home/'photo.png', '--out', home), f'{home}/photo.png: would be written over what was given')
+    is_one_line(cli('predict', run, home, '--out', home), 'would be written over what was given')
+    is_one_line(cli('predict', run, home/'photo-overlay.png', home/'photo.jpg', '--out', home), f'{home}/photo-overlay.png: would be written over what was given')
+    is_one_line(cli('predict', run, home/'photo.png', home/'photo.jpg', '--out', tmp_path/'out'), 'photo.png: would be written twice')
+    is_one_line(cli('predict', run, home/'photo.png', home/'photo-overlay.png', '--out', tmp_path/'out'), 'photo-overlay.png: would be written twice')
+    (tmp_path/'link').symlink_to(home)
+    is_one_line(cli('predict', run, tmp_path/'link/other.png', '--out', home), 'other.png: would be written over what was given')
+    assert before == {p: p.read_bytes() for p in home.iterdir()} and not (tmp_path/'out').exists()
+
+
+def test_predict_a_folder(cli, runs, tmp_path):
+    "The tree is mirrored, what can't be read is named, counted and skipped"
+    (tmp_path/'in/deep').mkdir(parents=True)
+    for name in ('a.jpg', 'deep/b.png'): Image.new('RGB', (40, 32), 'green').save(tmp_path/'in'/name)
+    (tmp_path/'in/deep/broken.png').write_bytes(b'no picture')
+    code, out, err = cli('predict', runs/'none-seed0', tmp_path/'in', '--out', tmp_path/'out')
+    assert code == 0 and '2 label maps and overlays' in out and '1 pictures could not be read' in out
+    assert sorted(str(p.relative_to(tmp_path/'out')) for p in (tmp_path/'out').rglob('*.png')) == ['a-overlay.png', 'a.png', 'deep/b-overlay.png', 'deep/b.png']
+    (tmp_path/'empty').mkdir()
+    is_one_line(cli('predict', runs/'none-seed0', tmp_path/'empty', '--out', tmp_path/'out2'), 'empty: holds no pictures')
 
 
 def camvid_run(cli, root, out): return cli('quickstart', '--preset', 'camvid-day-dusk', '--root', root, '--smoke', '--no-app', '--out', out)
