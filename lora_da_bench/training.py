@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['RECALIBRATED_ON', 'log', 'ENDINGS', 'environment', 'Batch', 'create_batch', 'target_task', 'create_schedule',
            'PeakMemory', 'clock', 'Stopwatch', 'Learner', 'predict_all', 'in_groups', 'gathered', 'Watch', 'claim',
-           'save_state', 'resume_point', 'weights_of', 'empty_model', 'initial_model', 'base_path', 'check_base',
-           'remember_base', 'arranged', 'stored_config', 'load_model', 'first_not_finite', 'is_finite', 'needs_labels',
-           'train', 'diverge', 'diverged', 'n_unlabelled', 'target_frames', 'step_views', 'finish', 'label_target',
-           'segment', 'pictures_below', 'output_places', 'overlay_path', 'predict_files']
+           'save_state', 'not_a_state', 'resume_point', 'go_on', 'weights_of', 'empty_model', 'initial_model',
+           'base_path', 'check_base', 'remember_base', 'arranged', 'stored_config', 'load_model', 'first_not_finite',
+           'is_finite', 'needs_labels', 'train', 'diverge', 'diverged', 'n_unlabelled', 'target_frames', 'step_views',
+           'finish', 'label_target', 'segment', 'pictures_below', 'output_places', 'overlay_path', 'predict_files']
 
 # %% ../nbs/13_training.ipynb #41ba892e
 import datetime
@@ -45,7 +45,7 @@ from .datasets import Domains, Relabelled, Unlabelled, class_counts, rare_class_
 from .evaluation import as_float, confusion_of, evaluate, iou_of
 from .experiments import Config, Preset, Recipe, field_errors
 from .labels import IGNORE, BadInput, LabelSpace, Unreadable, check_limit, label_image, overlay
-from .models import Output, Segmenter, compile_parts, create_model, load_weights, segmentation_loss, weights_hash
+from .models import Output, Segmenter, check_tensors, compile_parts, create_model, load_weights, segmentation_loss, weights_hash
 from .pseudolabels import confidence_weights, flip_rate, labels_of, predict, pseudo_label_accuracy, recalibrated
 from .processes import average_gradients, create_accelerator, mean_over_processes, n_processes, share, synchronize_batchnorm
 from .runs import Run, labels_folder, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
@@ -350,14 +350,28 @@ def save_state(run: Run, state: dict):
     torch.save(state, buffer := io.BytesIO())
     write_atomic(run.folder/'resume'/'state.pt', lambda p: p.write_bytes(buffer.getbuffer()))
 
+def not_a_state(run: Run, problem) -> BadInput:
+    "The line about a file that is not the state of an interrupted run"
+    return BadInput(f"{run.folder/'resume'/'state.pt'}: expected the state of this run where it was interrupted ({problem}); "
+                    f'remove {run.folder} to start over')
+
 def resume_point(run: Run) -> dict | None:
-    "The state that an interrupted run left, or None"
+    "The state that an interrupted run left, or None; raises `BadInput` for a file with other content"
     path = run.folder/'resume'/'state.pt'
     if not path.exists(): return None
-    try: return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:
-        raise BadInput(f'{path}: expected the state of an interrupted run, but it cannot be read ({type(error).__name__}); '
-                       f'remove {run.folder} to start over') from None
+    try: state = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error: raise not_a_state(run, f'it cannot be read: {type(error).__name__}') from None
+    if not isinstance(state, dict) or not isinstance(state.get('step'), int): raise not_a_state(run, 'it is something else')
+    return state
+
+def go_on(run: Run, learner: Learner, state: dict):
+    "Give a learner the state of an interrupted run; raises `BadInput` where it is another run's"
+    try:
+        for name, tensors in state_tensors(learner.stabilizer).items(): check_tensors(state['networks'][name], tensors, name)
+        learner.load_state(state)
+    except BadInput as problem: raise not_a_state(run, problem) from None
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        raise not_a_state(run, f'{type(error).__name__}: {error}') from None
 
 # %% ../nbs/13_training.ipynb #18448774
 def weights_of(run: Path, needed_by: str) -> Path:
@@ -487,7 +501,7 @@ def train(
         look(0)
         yield 0
     else:
-        learner.load_state(state)
+        go_on(run, learner, state)
         watch.labels = state['labels']
         run.rewind(state['step'])
 
