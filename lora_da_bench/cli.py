@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'Out', 'Root', 'PresetName', 'Seeds', 'data', 'main', 'tell',
            'program', 'show_progress', 'run_to_end', 'load_preset', 'shrink', 'load', 'free_port', 'start_app',
-           'leave_with_parent', 'Format', 'quickstart', 'train', 'show_plan', 'check', 'report', 'show_report',
-           'check_outputs', 'predict', 'open_app', 'evaluate', 'numbers', 'height_and_width', 'ablation', 'print_table',
-           'cost', 'gap']
+           'leave_with_parent', 'check_out', 'Format', 'quickstart', 'train', 'show_plan', 'check', 'report',
+           'show_report', 'check_outputs', 'predict', 'open_app', 'evaluate', 'numbers', 'height_and_width', 'ablation',
+           'print_table', 'cost', 'gap']
 
 # %% ../nbs/16_cli.ipynb #638cc14a
 import json
@@ -126,6 +126,13 @@ def leave_with_parent():
     parent = os.getppid()
     while os.getppid() == parent: time.sleep(1)
     os._exit(0)
+
+# %% ../nbs/16_cli.ipynb #9a7b5602
+def check_out(out: Path):
+    "Raises `BadInput` where no folder can be made at this place, or nothing be written to it"
+    there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if not there.is_dir(): raise BadInput(f'--out: {there}: is a file, expected a folder')
+    if not os.access(there, os.W_OK | os.X_OK): raise BadInput(f'--out: {there}: cannot be written to; choose another folder')
 
 # %% ../nbs/16_cli.ipynb #d1fe5037
 class Format(str, Enum):
