@@ -86,6 +86,7 @@ class Preset(BaseModel):
     model: str = 'mini'                          # 'mini' or a Swin of timm
     weights: str = 'random'                      # the encoder's before source training: 'random', 'hub' or a file
     decoder_channels: int = Field(64, ge=8)
+    head_init: Literal['torch', 'mmcv'] = 'torch'  # how decoder and heads start; 'mmcv' as published: wider convolutions, narrower classifiers
     drop_path: float = Field(.1, ge=0, lt=1)
     checkpointing: bool = False                  # make the encoder's activations anew in the backward pass: less memory, more time
     compile: bool = False                        # let `torch.compile` make faster kernels: minutes of waiting at first, then faster steps

@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 from .labels import BadInput
-from .models import Output
+from .models import Output, reset_heads
 
 # %% ../nbs/05_stabilizers.ipynb #26f5c48f
 STABILIZERS = {}  # name -> class; subclasses enter themselves
@@ -113,10 +113,7 @@ class EMA(Stabilizer):
     def prepare(self, model):
         self.average = ModelEmaV3(model, decay=self.decay)
         self.average.requires_grad_(False)
-        if self.start == 'new heads':
-            for part in (self.teacher.decoder, self.teacher.head, self.teacher.aux_head):
-                for m in part.modules():
-                    if hasattr(m, 'reset_parameters'): m.reset_parameters()
+        if self.start == 'new heads': reset_heads(self.teacher)
         return super().prepare(model)
 
     @property

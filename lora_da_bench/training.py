@@ -365,7 +365,7 @@ def weights_of(run: Path, needed_by: str) -> Path:
 def initial_model(folder: Path, config: Config, n_classes: int) -> Segmenter:
     "The network that a run starts from: its source's, or one with the preset's encoder weights and new heads, the same for the same seed"
     p, torch_state = config.preset, torch.manual_seed(config.seed)
-    model = create_model(p.model, n_classes, p.crop, p.weights if config.source is None else 'random', p.decoder_channels, p.drop_path)
+    model = create_model(p.model, n_classes, p.crop, p.weights if config.source is None else 'random', p.decoder_channels, p.drop_path, p.head_init)
     for m in model.encoder.modules():
         if isinstance(m, SwinTransformerStage): m.grad_checkpointing = p.checkpointing  # block by block
     if config.source: load_weights(model, weights_of(folder.parent/config.source, 'to start from'))
