@@ -88,9 +88,9 @@ def class_loss(
     soft: torch.Tensor,  # a (B, K, H, W)
     source: bool,        # what D should say: [0, a] or [a, 0]
 ) -> torch.Tensor:       # (B, H, W)
-    "`sum(-[0, a] log softmax D(f))` or `sum(-[a, 0] log softmax D(f))`"
+    "`sum(-[0, a] log p)` or `sum(-[a, 0] log p)` with `p = clamp(softmax D(f), 1e-7)`"
     k = soft.shape[1]
-    log_p = precise(d).log_softmax(1)
+    log_p = precise(d).log_softmax(1).clamp(min=math.log(1e-7))
     return -(soft * (log_p[:, k:] if source else log_p[:, :k])).sum(1)
 
 def weighted_mean(
@@ -110,9 +110,12 @@ def discrepancy_loss(
     valid_source: torch.Tensor | None = None,
     valid_target: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    "`0.5 BCE(Dis(f_s), 1) + 0.5 BCE(Dis(f_t), 0)`"
-    mean = lambda loss, valid: weighted_mean(loss, torch.ones_like(loss), valid)
-    return .5 * mean(binary_loss(dis_source, True), valid_source) + .5 * mean(binary_loss(dis_target, False), valid_target)
+    "`0.5 BCE(Dis(f_s), 1) + 0.5 BCE(Dis(f_t), 0)`, logarithms clamped at -100"
+    def mean(d, truth, valid):
+        loss = F.binary_cross_entropy(d, truth(d), reduction='none')
+        return weighted_mean(loss, torch.ones_like(loss), valid)
+    with torch.autocast(dis_source.device.type, enabled=False):  # which refuses this function; both are in 32 bits already
+        return .5 * mean(dis_source, torch.ones_like, valid_source) + .5 * mean(dis_target, torch.zeros_like, valid_target)
 
 # %% ../nbs/07_alignment.ipynb #c0adffb1
 ADVERSARIAL_WEIGHT = .001
