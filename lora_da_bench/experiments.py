@@ -81,7 +81,7 @@ class Preset(BaseModel):
     crop: tuple[int, int]                        # (h, w) that training sees of the target
     source_crop: tuple[int, int] | None = None   # of the source; None: as `crop`
     scale: tuple[float, float] = (1., 1.)        # frames are scaled by a number drawn from this interval before they are cut
-    sampling: Literal['uniform', 'rare-class'] = 'uniform'  # of source frames
+    sampling: Literal['uniform', 'rare-class', 'class-balanced'] = 'uniform'  # of source frames; 'class-balanced' as published
     max_unreadable: int = Field(10, ge=0)        # files that training may skip, each reported, because they can't be read
     model: str = 'mini'                          # 'mini' or a Swin of timm
     weights: str = 'random'                      # the encoder's before source training: 'random', 'hub' or a file

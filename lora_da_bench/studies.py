@@ -84,7 +84,7 @@ def run_chain(out: Path, configs: dict[str, Config], domains: Domains) -> Iterat
 def load_surveyed(preset: Preset, root: Path | None):  # a generator of (what, frames done, frames) that returns the `Domains`
     "The preset's datasets, the source surveyed where sampling needs it; to be used as `domains = yield from load_surveyed(...)`"
     domains = load_domains(preset, root)
-    if preset.sampling == 'rare-class' and isinstance(domains.source, Frames):
+    if preset.sampling != 'uniform' and isinstance(domains.source, Frames):
         with create_accelerator().main_process_first():  # the others read its cache
             for done in survey(domains.source): yield 'source: reading every file once', done, len(domains.source)
         domains.source, problems = without_problems(domains.source, preset.max_unreadable)

@@ -38,7 +38,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .alignment import Alignment
-from .datasets import Domains, Relabelled, Unlabelled, class_counts, rare_class_indices, read_ids, read_image
+from .datasets import Domains, Relabelled, Unlabelled, create_sampling, read_ids, read_image
 from .evaluation import as_float, confusion_of, evaluate, iou_of
 from .experiments import Config, Preset, Recipe, field_errors
 from .labels import IGNORE, BadInput, LabelSpace, Unreadable, check_limit, label_image, overlay
@@ -106,9 +106,11 @@ def target_task(
 
 # %% ../nbs/13_training.ipynb #a2056e1f
 def create_schedule(optimizer: torch.optim.Optimizer, steps: int, warmup: int, final: float) -> LambdaLR:
-    "Linear warm-up from a millionth, under a straight decay to `final` of the base rate at `steps`"
+    "Linear warm-up from a millionth to the base rate, then a straight line that began at step 0 and ends at `steps` with `final` of the base rate"
     warmup = min(warmup, max(1, steps // 4))
-    def share(step): return (1e-6 + (1 - 1e-6) * min(1, step / warmup)) * (1 - (1 - final) * min(1, step / steps))
+    def share(step):
+        if step < warmup: return 1e-6 + (1 - 1e-6) * step / warmup
+        return 1 - (1 - final) * min(1, step / steps)
     return LambdaLR(optimizer, share)
 
 # %% ../nbs/13_training.ipynb #ff495935
@@ -473,8 +475,7 @@ def target_frames(folder: Path, config: Config, domains: Domains) -> torch.utils
 def step_views(folder: Path, config: Config, domains: Domains, steps: range, unreadable: set[str]) -> Iterator[tuple[View, View]]:
     "Source and target views of each step; adds to `unreadable` what had to be skipped, and raises `BadInput` when that is too much"
     p, seed = config.preset, config.seed
-    counts = class_counts(domains.source) if p.sampling == 'rare-class' else None
-    indices = None if counts is None else lambda step: rare_class_indices(counts, p.batch_size, step, seed)
+    indices = create_sampling(p.sampling, domains.source, p.batch_size, seed)
     source = batches(domains.source, p.source_crop or p.crop, p.batch_size, steps, seed, p.scale, indices)
     target = batches(target_frames(folder, config, domains), p.crop, p.batch_size, steps, seed + 500_000, p.scale)
     for (s, problems), (t, more) in zip(source, target):
