@@ -81,6 +81,7 @@ class Preset(BaseModel):
     crop: tuple[int, int]                        # (h, w) that training sees of the target
     source_crop: tuple[int, int] | None = None   # of the source; None: as `crop`
     scale: tuple[float, float] = (1., 1.)        # frames are scaled by a number drawn from this interval before they are cut
+    views: Literal['cheap', 'published'] = 'cheap'  # 'published': bicubic, padded on both sides, colours before crop and padding
     sampling: Literal['uniform', 'rare-class', 'class-balanced'] = 'uniform'  # of source frames; 'class-balanced' as published
     max_unreadable: int = Field(10, ge=0)        # files that training may skip, each reported, because they can't be read
     model: str = 'mini'                          # 'mini' or a Swin of timm
@@ -101,6 +102,7 @@ class Preset(BaseModel):
     final_lr: float = Field(.68, ge=0, le=1)     # adaptation ends at this share of `lr` (TransDA: 1 - 10,000 / 31,250)
     warmup: int = Field(50, ge=1)                # steps of linear warm-up
     eval_every: int = Field(50, ge=1)            # steps between scores, snapshots and resume points; source training takes ten looks
+    recalibrate: bool = True                     # estimate BatchNorm's statistics on target training frames before labelling and scoring
     seen: int = Field(32, ge=1)                  # target training frames that pseudo-labels are watched on
     probes: int = Field(4, ge=1)                 # held-out frames whose predictions are stored as pictures
     stabilizers: dict[str, dict] = {}            # a stabilizer's options, by its name

@@ -19,6 +19,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,7 +49,7 @@ from .processes import average_gradients, create_accelerator, mean_over_processe
 from .runs import Run, labels_folder, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
 from .stability import class_iou
 from .stabilizers import Stabilizer, adapters_merged, merge_adapters, saved_tensors, state_tensors, trainable_parameters
-from .views import VIEWS, View, batches, frame_by_frame, in_order, mix, mixing_masks, seed_step
+from .views import VIEWS, View, batches, frame_by_frame, in_order, mix, mixing_masks, published_view, seed_step, weak_view
 
 # %% ../nbs/13_training.ipynb #95bb08eb
 def environment(device: torch.device) -> dict:
@@ -177,6 +178,8 @@ class Learner:
         accelerator: Accelerator,
     ):
         preset, self.accelerator, self.recipe = config.preset, accelerator, config.create_recipe()
+        if preset.views == 'published':  # colours are shaken where frames are read
+            self.recipe = self.recipe.model_copy(update=dict(source_view='weak', target_view='weak'))
         self.stabilizer = config.create_stabilizer()
         self.student = self.stabilizer.prepare(model)
         if preset.compile:
@@ -292,8 +295,9 @@ class Watch:
         self.labels = None  # pseudo-labels of the seen frames at the last look
 
     def recalibrated(self, network: nn.Module):
-        "The network with BatchNorm's statistics of target training frames; a source model as it is"
-        frames = self.seen[0][:RECALIBRATED_ON] if self.config.is_adaptation else self.seen[0][:0]
+        "The network with BatchNorm's statistics of target training frames; as it is if it is a source model or the preset says so"
+        wanted = self.config.is_adaptation and self.config.preset.recalibrate
+        frames = self.seen[0][:RECALIBRATED_ON if wanted else 0]
         return recalibrated(network, (as_float(x, self.device) for x in in_groups(frames, 2**19 // self.seen[0][0].numel())))
 
     def look(self, step: int, stabilizer: Stabilizer):
@@ -476,8 +480,10 @@ def step_views(folder: Path, config: Config, domains: Domains, steps: range, unr
     "Source and target views of each step; adds to `unreadable` what had to be skipped, and raises `BadInput` when that is too much"
     p, seed = config.preset, config.seed
     indices = create_sampling(p.sampling, domains.source, p.batch_size, seed)
-    source = batches(domains.source, p.source_crop or p.crop, p.batch_size, steps, seed, p.scale, indices)
-    target = batches(target_frames(folder, config, domains), p.crop, p.batch_size, steps, seed + 500_000, p.scale)
+    recipe = config.create_recipe()
+    def view(colours): return weak_view if p.views == 'cheap' else partial(published_view, colours=colours == 'colour')
+    source = batches(domains.source, p.source_crop or p.crop, p.batch_size, steps, seed, p.scale, indices, view(recipe.source_view))
+    target = batches(target_frames(folder, config, domains), p.crop, p.batch_size, steps, seed + 500_000, p.scale, view=view(recipe.target_view))
     for (s, problems), (t, more) in zip(source, target):
         for line in problems + more:
             if line not in unreadable: log.warning('skipped: %s', line)
