@@ -6,7 +6,7 @@
 __all__ = ['STABILIZERS', 'LORA_LAYERS', 'Stabilizer', 'said_by', 'learnt_tensors', 'trainable_parameters', 'EMA',
            'state_tensors', 'saved_tensors', 'summed', 'LowRankLinear', 'input_gradient', 'LowRankConv2d', 'Summed',
            'LoRALinear', 'LoRAConv2d', 'add_adapters', 'share_frozen', 'adapted', 'merged_tensors', 'adapters_merged',
-           'merge_adapters', 'LoRA', 'Slow', 'Frozen', 'create_stabilizer']
+           'merge_adapters', 'LoRA', 'Slow', 'Frozen', 'create_stabilizer', 'stabilizer_options']
 
 # %% ../nbs/05_stabilizers.ipynb #e933f00f
 import inspect
@@ -373,3 +373,7 @@ def create_stabilizer(
         if kind in (int, float) and (not isinstance(value, (int, kind)) or isinstance(value, bool) or value < 0):
             raise BadInput(f"stabilizers.{name}.{option}: expected a {'whole ' if kind is int else ''}number from 0 on, got {value!r}")
     return STABILIZERS[name](**options)
+
+def stabilizer_options(name: str, **options) -> dict:
+    "All options of a stabilizer by name: those that are given, and the others' defaults"
+    return {n: options.get(n, p.default) for n, p in inspect.signature(STABILIZERS[name]).parameters.items()}

@@ -189,7 +189,7 @@ class Learner:
         self.schedule = create_schedule(self.optimizer, config.steps, preset.warmup, final)
         self.alignment = None if self.recipe.alignment == 'none' else Alignment(
             model.encoder.feature_info.channels()[2], n_classes, config.steps / (1 - final) if final < 1 else float('inf'), self.recipe.alignment,
-            self.recipe.dynamic_weights, self.recipe.mask_padding, self.recipe.legacy_broadcast, device=accelerator.device)
+            self.recipe.dynamic_weights, self.recipe.mask_padding, self.recipe.legacy_broadcast, self.recipe.weights_over, device=accelerator.device)
 
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
         "One optimizer step; returns each loss, detached"
