@@ -210,7 +210,7 @@ def show_plan(studies, preset, recipe: str, stabilizer: str, root: Path | None):
 def show_unlike_public(unlike: dict[str, tuple], what: str):
     "A row for each option that differs from TransDA's public code"
     if not unlike: return console.print(f"{what}: no option differs from TransDA's public code")
-    table = Table(Column('unlike the public code', overflow='fold'), Column('here', overflow='fold'), Column('there', overflow='fold'), box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(Column('unlike the public code', no_wrap=True), Column('here', overflow='fold'), Column('there', overflow='fold'), box=box.SIMPLE_HEAD, pad_edge=False)
     for option, values in unlike.items(): table.add_row(option, *map(str, values))
     console.print(table)
 
