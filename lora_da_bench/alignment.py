@@ -52,24 +52,33 @@ def normalized_entropy(
     log_p = (precise(logits) / temperature).log_softmax(1)
     return -(log_p.exp() * log_p).sum(1) / math.log(logits.shape[1])
 
-def minmax(x: torch.Tensor) -> torch.Tensor:
-    "Stretch to 0..1 over all of a batch; 0 where everything is the same"
+def minmax(
+    x: torch.Tensor,            # (B, H, W)
+    group: int | None = None,   # images that are stretched together; None: all of a batch, whatever process has them
+) -> torch.Tensor:              # (B, H, W) in 0..1; 0 where everything is the same
+    "Stretch to 0..1 over a batch, or over groups of its images"
+    if group:
+        groups = x.unflatten(0, (-1, group))
+        minus_low, high = -groups.amin((1, 2, 3), keepdim=True), groups.amax((1, 2, 3), keepdim=True)
+        return ((groups + minus_low) / (high + minus_low).clamp(min=1e-8)).flatten(0, 1)
     minus_low, high = max_over_processes(torch.stack([-x.amin(), x.amax()]))
     return (x + minus_low) / (high + minus_low).clamp(min=1e-8)
 
 def source_weight(
     logits: torch.Tensor,       # z_s (B, K, H, W)
     discrepancy: torch.Tensor,  # Dis(f_s) (B, H, W) in 0..1
+    group: int | None = None,   # images that are stretched together
 ) -> torch.Tensor:              # w_s (B, H, W) in 0..1, detached
     "`minmax(H(softmax(z_s / 10)) / log K - Dis(f_s))`"
-    return minmax(normalized_entropy(logits, 10.) - discrepancy).detach()
+    return minmax(normalized_entropy(logits, 10.) - discrepancy, group).detach()
 
 def target_weight(
     logits: torch.Tensor,       # z_t (B, K, H, W)
     discrepancy: torch.Tensor,  # Dis(f_t) (B, H, W) in 0..1
+    group: int | None = None,   # images that are stretched together
 ) -> torch.Tensor:              # w_t (B, H, W) in 0..1, detached
     "`minmax(Dis(f_t) - H(softmax(z_t)) / log K)`"
-    return minmax(discrepancy - normalized_entropy(logits)).detach()
+    return minmax(discrepancy - normalized_entropy(logits), group).detach()
 
 # %% ../nbs/07_alignment.ipynb #903c6322
 def soft_labels(logits: torch.Tensor) -> torch.Tensor:
@@ -88,9 +97,9 @@ def class_loss(
     soft: torch.Tensor,  # a (B, K, H, W)
     source: bool,        # what D should say: [0, a] or [a, 0]
 ) -> torch.Tensor:       # (B, H, W)
-    "`sum(-[0, a] log softmax D(f))` or `sum(-[a, 0] log softmax D(f))`"
+    "`sum(-[0, a] log p)` or `sum(-[a, 0] log p)` with `p = clamp(softmax D(f), 1e-7)`"
     k = soft.shape[1]
-    log_p = precise(d).log_softmax(1)
+    log_p = precise(d).log_softmax(1).clamp(min=math.log(1e-7))
     return -(soft * (log_p[:, k:] if source else log_p[:, :k])).sum(1)
 
 def weighted_mean(
@@ -98,9 +107,12 @@ def weighted_mean(
     weight: torch.Tensor,                # (B, H, W)
     valid: torch.Tensor | None = None,   # (B, H, W) bool; False where a crop was padded
     legacy_broadcast: bool = False,
+    group: int | None = None,            # images whose weights `legacy_broadcast` mixes; None: all
 ) -> torch.Tensor:                       # scalar
     "`mean(w * loss)` over the pixels that are no padding"
-    if legacy_broadcast: return (weight[:, None] * loss).mean()  # (B, 1, H, W) * (B, H, W) -> (B, B, H, W)
+    if legacy_broadcast:                 # (G, n, 1, H, W) * (G, 1, n, H, W) -> (G, n, n, H, W) for G groups of n images
+        weight, loss = (t.unflatten(0, (-1, group or len(t))) for t in (weight, loss))
+        return (weight[:, :, None] * loss[:, None]).mean()
     if valid is None: return (weight * loss).mean()
     return (weight * loss * valid).sum() / mean_over_processes(valid.sum()).clamp(min=1)
 
@@ -110,9 +122,12 @@ def discrepancy_loss(
     valid_source: torch.Tensor | None = None,
     valid_target: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    "`0.5 BCE(Dis(f_s), 1) + 0.5 BCE(Dis(f_t), 0)`"
-    mean = lambda loss, valid: weighted_mean(loss, torch.ones_like(loss), valid)
-    return .5 * mean(binary_loss(dis_source, True), valid_source) + .5 * mean(binary_loss(dis_target, False), valid_target)
+    "`0.5 BCE(Dis(f_s), 1) + 0.5 BCE(Dis(f_t), 0)`, logarithms clamped at -100"
+    def mean(d, truth, valid):
+        loss = F.binary_cross_entropy(d, truth(d), reduction='none')
+        return weighted_mean(loss, torch.ones_like(loss), valid)
+    with torch.autocast(dis_source.device.type, enabled=False):  # which refuses this function; both are in 32 bits already
+        return .5 * mean(dis_source, torch.ones_like, valid_source) + .5 * mean(dis_target, torch.zeros_like, valid_target)
 
 # %% ../nbs/07_alignment.ipynb #c0adffb1
 ADVERSARIAL_WEIGHT = .001
@@ -128,24 +143,27 @@ class Alignment:
         dynamic_weights: bool = True,        # False: every pixel weighs 1
         mask_padding: bool = True,           # False: as the public code, which aligns the black borders too
         legacy_broadcast: bool = False,      # True: as the public code, one image's weights on another's loss
+        weights_over: int | None = None,     # images whose weights are stretched, and broadcast, together; None: all of a batch
         lr: float = 1e-4,
         device: torch.device = torch.device('cpu'),
     ):
         with device: self.adversary, self.discrepancy = Discriminator(channels, n_classes if form == 'class' else 0), Discriminator(channels)
         self.form, self.dynamic_weights, self.mask_padding, self.legacy_broadcast = form, dynamic_weights, mask_padding, legacy_broadcast
+        self.weights_over = weights_over
         self.optimizer = torch.optim.Adam([*self.adversary.parameters(), *self.discrepancy.parameters()], lr, betas=(.9, .99), fused=True)
         self.schedule = PolynomialLR(self.optimizer, horizon, power=.9)
 
     def term(self, d, logits, weight, valid, source: bool) -> torch.Tensor:
         "One weighted term: how far `D` is from saying that these features are source's (or target's)"
         loss = binary_loss(d, source) if self.form == 'binary' else class_loss(d, soft_labels(logits), source)
-        return weighted_mean(loss, weight, valid, self.legacy_broadcast)
+        return weighted_mean(loss, weight, valid, self.legacy_broadcast, self.weights_over)
 
     def metered(self, weight, output: Output, valid: torch.Tensor) -> tuple:
         "The output detached, the meter's reading of it, each pixel's share (`source_weight` or `target_weight`, or 1), and where there is a picture"
         output = Output(output.logits.detach(), None, output.feature.detach())
         reading = self.discrepancy(output.feature, output.logits.shape[-2:])
-        return output, reading, weight(output.logits, reading) if self.dynamic_weights else torch.ones_like(reading), valid if self.mask_padding else None
+        weights = weight(output.logits, reading, self.weights_over) if self.dynamic_weights else torch.ones_like(reading)
+        return output, reading, weights, valid if self.mask_padding else None
 
     def loss(
         self,

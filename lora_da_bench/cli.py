@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'Out', 'Root', 'PresetName', 'Seeds', 'data', 'main', 'tell',
            'program', 'show_progress', 'run_to_end', 'load_preset', 'shrink', 'load', 'free_port', 'start_app',
-           'leave_with_parent', 'check_out', 'Format', 'quickstart', 'train', 'show_plan', 'check', 'report',
-           'show_report', 'check_outputs', 'predict', 'open_app', 'evaluate', 'numbers', 'height_and_width', 'ablation',
-           'print_table', 'cost', 'gap']
+           'leave_with_parent', 'check_out', 'Format', 'quickstart', 'train', 'show_plan', 'show_unlike_public',
+           'check', 'report', 'show_report', 'check_outputs', 'predict', 'open_app', 'evaluate', 'numbers',
+           'height_and_width', 'ablation', 'print_table', 'cost', 'gap']
 
 # %% ../nbs/16_cli.ipynb #638cc14a
 import json
@@ -141,7 +141,8 @@ class Format(str, Enum):
 Out = Annotated[Path, typer.Option(help='The folder of runs. What is already there is not done again.')]
 Root = Annotated[Optional[Path], typer.Option(help='Where the files are, for presets that read files: the folder of CamVid, one that holds `gta5`, `synthia`, `cityscapes`, or your own.')]
 PresetName = Annotated[str, typer.Option('--preset', help='`streetscenes`, `camvid-day-dusk`, `folders`, `gta5-cityscapes-swin-s`, `gta5-cityscapes-swin-b`, '
-                                                      '`synthia-cityscapes-swin-b`, `gta5-cityscapes-study`, or a JSON file with the same fields.')]
+                                                      '`synthia-cityscapes-swin-b`, the same as the public code runs them (`gta5-cityscapes-swin-s-public`, '
+                                                      '`gta5-cityscapes-swin-b-public`, `synthia-cityscapes-swin-b-public`), `gta5-cityscapes-study`, or a JSON file with the same fields.')]
 Seeds = Annotated[int, typer.Option(min=1, max=1000, help='How many seeds, each with its own source model.')]
 
 @app.command()
@@ -212,11 +213,21 @@ def show_plan(studies, preset, recipe: str, stabilizer: str, root: Path | None):
     for name, count in plan['parts'].items(): table.add_row(name, f"{count['trained']:,}", f"{count['frozen']:,}")
     table.add_row('all', *(f"{sum(c[k] for c in plan['parts'].values()):,}" for k in ('trained', 'frozen')), style='bold')
     console.print(table)
+    for line in plan['learns']: console.print(line, highlight=False, markup=False)
+    show_unlike_public(plan['unlike_public'], f'{recipe}, {stabilizer}')
     hours = plan['total_s'] / 3600
     total = f'{hours / 24:,.0f} days' if hours >= 48 else f'{hours:.1f} hours' if hours >= 1 else f'{60 * hours:.0f} minutes'
     console.print(f"estimated on this device: {plan['step_s']:.2f} s a step ({plan['loading_s']:.2f} s to load its frames, beside it), "
                   f"{total} in all without looks, {plan['memory_bytes'] / 1e9:.1f} GB for weights, gradients, optimizer and activations.")
     console.print('Time: measured on smaller crops and extrapolated by pixels; memory: counted for the full size. Weights were random, nothing was downloaded and nothing written.', style='dim')
+
+# %% ../nbs/16_cli.ipynb #75a905e7
+def show_unlike_public(unlike: dict[str, tuple], what: str):
+    "A row for each option that differs from TransDA's public code"
+    if not unlike: return console.print(f"{what}: no option differs from TransDA's public code")
+    table = Table(Column('unlike the public code', no_wrap=True), Column('here', overflow='fold'), Column('there', overflow='fold'), box=box.SIMPLE_HEAD, pad_edge=False)
+    for option, values in unlike.items(): table.add_row(option, *map(str, values))
+    console.print(table)
 
 # %% ../nbs/16_cli.ipynb #d48667e5
 data = typer.Typer(no_args_is_help=True, help='Look at a dataset before training on it.')

@@ -9,7 +9,7 @@ __all__ = ['CANDIDATES', 'SMALLEST', 'OUT_OF_MEMORY', 'PARTS', 'PART_COLOURS', '
            'pretended', 'predict_peak', 'predict', 'prediction_table', 'nbytes', 'split_memory', 'free_memory',
            'memory_advice', 'telling_out_of_memory', 'open_device', 'pretend_device', 'parted', 'milliseconds_by_part',
            'matrix_throughput', 'precision_of', 'predict_candidates', 'measure', 'held_in_a_step', 'clean_up',
-           'facts_of', 'with_data', 'measure_waiting', 'cost_table', 'cost_figure']
+           'facts_of', 'with_data', 'as_read', 'measure_waiting', 'cost_table', 'cost_figure']
 
 # %% ../nbs/14_cost.ipynb #17a5a35f
 import gc
@@ -451,8 +451,13 @@ def facts_of(learner: Learner, peak: int, gradients: int, time_ms: dict[str, flo
 def with_data(preset: Preset, root: Path) -> tuple[Preset, Domains]:
     "The setting with views of GTA5 and Cityscapes as published, and their files below `root`; raises `BadInput` where they are not"
     published = PRESETS['gta5-cityscapes-swin-b']
-    preset = preset.model_copy(update={k: getattr(published, k) for k in ('dataset', 'size', 'scale')})
+    preset = preset.model_copy(update={k: getattr(published, k) for k in ('dataset', 'size', 'scale', 'views')})
     return preset, load_domains(preset, root)
+
+def as_read(config: Config) -> Config:
+    "The configuration for a loader that reads the target's files of labels as well, in the recipe's own views"
+    colours = config.create_recipe().model_dump(include={'source_view', 'target_view'})
+    return config.model_copy(update=dict(recipe='ceiling', preset=config.preset.model_copy(update=dict(recipes={'ceiling': colours}))))
 
 def measure_waiting(preset: Preset, name: str, domains: Domains, device: torch.device, precision: str) -> dict:
     "Mean milliseconds of a step and of the wait for its batch, and the share of the wait in both"
@@ -460,7 +465,7 @@ def measure_waiting(preset: Preset, name: str, domains: Domains, device: torch.d
     first, steps, spent = 2 * n_workers() + 2, 4 * n_workers(), Counter()  # what workers have ready at the start says nothing of how fast they are
     with telling_out_of_memory(config, n_classes, device, precision, name):
         learner = create_learner(name, preset, n_classes, OneDevice(device, precision))
-        views = step_views(Path(), config.model_copy(update=dict(recipe='ceiling')), domains, range(first + steps), set())  # files of labels are read as well
+        views = step_views(Path(), as_read(config), domains, range(first + steps), set())
         for step in range(first + steps):
             asked = clock(device)
             source, target = next(views)

@@ -7,7 +7,7 @@ __all__ = ['Share', 'Positive', 'Factor', 'Rank', 'STABILIZERS', 'LORA_LAYERS', 
            'trainable_parameters', 'EMA', 'state_tensors', 'saved_tensors', 'summed', 'LowRankLinear', 'input_gradient',
            'LowRankConv2d', 'Summed', 'LoRALinear', 'LoRAConv2d', 'add_adapters', 'share_frozen', 'adapted',
            'merged_tensors', 'adapters_merged', 'merge_adapters', 'LoRA', 'Slow', 'Frozen', 'first_problem',
-           'create_stabilizer']
+           'create_stabilizer', 'stabilizer_options']
 
 # %% ../nbs/05_stabilizers.ipynb #e933f00f
 import inspect
@@ -28,7 +28,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 from .labels import BadInput
-from .models import Output
+from .models import Output, reset_heads
 
 # %% ../nbs/05_stabilizers.ipynb #093ce4f0
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -123,10 +123,7 @@ class EMA(Stabilizer):
     def prepare(self, model):
         self.average = ModelEmaV3(model, decay=self.decay)
         self.average.requires_grad_(False)
-        if self.start == 'new heads':
-            for part in (self.teacher.decoder, self.teacher.head, self.teacher.aux_head):
-                for m in part.modules():
-                    if hasattr(m, 'reset_parameters'): m.reset_parameters()
+        if self.start == 'new heads': reset_heads(self.teacher)
         return super().prepare(model)
 
     @property
@@ -397,3 +394,7 @@ def create_stabilizer(
         elif 'input' in facts: expected += f", got {facts['input']!r}"
         raise BadInput(f'stabilizers.{name}.{option}: {expected}') from None
     return STABILIZERS[name](**options)
+
+def stabilizer_options(name: str, **options) -> dict:
+    "All options of a stabilizer by name: those that are given, and the others' defaults"
+    return {n: options.get(n, p.default) for n, p in inspect.signature(STABILIZERS[name]).parameters.items()}

@@ -6,7 +6,7 @@
 __all__ = ['PAYING', 'take_turns', 'Arm', 'arm_name', 'chain', 'run_chain', 'load_surveyed', 'source_preset', 'run_arms', 'adapt',
            'ceiling_preset', 'candidate_arms', 'with_options', 'ablation_arms', 'ablation', 'ablation_result',
            'mean_and_spread', 'ablation_table', 'without_candidates', 'quality_beside_cost', 'measure_steps',
-           'seconds_to_load', 'dry_run', 'study_gap']
+           'seconds_to_load', 'how_it_learns', 'dry_run', 'study_gap']
 
 # %% ../nbs/15_studies.ipynb #a970fba2
 import logging
@@ -18,15 +18,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .alignment import ADVERSARIAL_WEIGHT
 from .cost import CANDIDATES, cost_table, predict_peak, random_batch, telling_out_of_memory
 from .datasets import Domains, Frames, survey, without_problems
 from .evaluation import evaluate
-from .experiments import PRESETS, Config, Preset, load_domains
+from .experiments import PRESETS, Config, Preset, load_domains, unlike_public
 from .labels import CITYSCAPES, BadInput
 from .processes import create_accelerator, device_and_precision
 from .runs import arm_of, find_runs, ran_with, read_config, read_metrics, report, summary, write_json
-from .stabilizers import trainable_parameters
-from .training import Learner, arranged, clock, diverged, initial_model, label_target, load_model, needs_labels, step_views, train
+from .stabilizers import stabilizer_options, trainable_parameters
+from .training import (Learner, arranged, clock, diverged, initial_model, label_target, load_model, needs_labels, step_views, train,
+                                    warmup_steps)
 
 # %% ../nbs/15_studies.ipynb #7695cac7
 def take_turns(
@@ -85,7 +87,7 @@ def run_chain(out: Path, configs: dict[str, Config], domains: Domains) -> Iterat
 def load_surveyed(preset: Preset, root: Path | None):  # a generator of (what, frames done, frames) that returns the `Domains`
     "The preset's datasets, the source surveyed where sampling needs it; to be used as `domains = yield from load_surveyed(...)`"
     domains = load_domains(preset, root)
-    if preset.sampling == 'rare-class' and isinstance(domains.source, Frames):
+    if preset.sampling != 'uniform' and isinstance(domains.source, Frames):
         with create_accelerator().main_process_first():  # the others read its cache
             for done in survey(domains.source): yield 'source: reading every file once', done, len(domains.source)
         domains.source, problems = without_problems(domains.source, preset.max_unreadable)
@@ -255,14 +257,31 @@ def seconds_to_load(config: Config, domains: Domains, steps: int = 3) -> float:
     for _ in views: pass
     return (clock(torch.device('cpu')) - start) / steps
 
+def how_it_learns(learner: Learner, config: Config) -> list[str]:
+    "Rates, betas and decay of each optimizer as they are, how the rates go, and the stabilizer's options; a line each"
+    def line(who, optimizer):
+        groups = [f"{sum(t.numel() for t in g['params']):,} numbers at {g['initial_lr']:g}" + (f", weight decay {g['weight_decay']:g}" if g['weight_decay'] else ', no weight decay')
+                  for g in optimizer.param_groups]
+        return f"{who}: {type(optimizer).__name__}, betas {' and '.join(map(str, optimizer.param_groups[0]['betas']))}, {'; '.join(groups)}"
+    preset, name, lines = config.preset, config.stabilizer, [line('student', learner.optimizer)]
+    rise = warmup_steps(preset.steps, preset.warmup)
+    lines.append(f'its rates: up from a millionth over {rise:,} steps, then a straight line to {preset.final_lr:.0%} at step {preset.steps:,}')
+    if learner.alignment:
+        lines.append(line('discriminators', learner.alignment.optimizer))
+        power, horizon = (getattr(learner.alignment.schedule, field) for field in ('power', 'total_iters'))
+        lines.append(f'their rate: down from step 0, with power {power:g} to zero at step {horizon:,.0f}; the adversarial loss weighs {ADVERSARIAL_WEIGHT:g}')
+    options = ', '.join(f'{n} {v}' for n, v in stabilizer_options(name, **preset.stabilizers.get(name, {})).items())
+    return lines + [f'{name}: {options}']
+
 def dry_run(preset: Preset, recipe: str, stabilizer: str, domains: Domains) -> dict:
     "What a run will do and take: parameters, steps, estimated bytes and seconds"
     arm, p, n_classes = Arm(preset, recipe, stabilizer), preset, len(domains.space)
-    config = Config(preset=p.model_copy(update=dict(weights='random')), recipe=recipe, stabilizer=stabilizer, steps=p.steps, labels='any')
-    student = config.create_stabilizer().prepare(initial_model(Path(), config, n_classes))
+    config = Config(preset=p.model_copy(update=dict(weights='random', compile=False)), recipe=recipe, stabilizer=stabilizer, steps=p.steps, labels='any')
+    learner = Learner(config, initial_model(Path(), config, n_classes), n_classes, create_accelerator())
+    student, optimizers = learner.student, how_it_learns(learner, config)
     count = lambda module: sum(q.numel() for q in module.parameters())
     parts = {name: dict(trained=trainable_parameters(part), frozen=count(part) - trainable_parameters(part)) for name, part in student.named_children()}
-    del student
+    del learner, student
     pixels = p.batch_size * sum(h * w for h, w in (p.source_crop or p.crop, p.crop))
     shrinks = (1, 2) if pixels < 2**18 or torch.cuda.is_available() else (6, 12)  # on a GPU small crops are no faster than large ones
     (x1, seconds1), (x2, seconds2) = (measure_steps(arm, n_classes, shrink) for shrink in shrinks)
@@ -270,7 +289,8 @@ def dry_run(preset: Preset, recipe: str, stabilizer: str, domains: Domains) -> d
     memory = predict_peak(config, n_classes, *device_and_precision())
     configs, loading_s = chain(arm_name(recipe, stabilizer), arm), seconds_to_load(config.model_copy(update=dict(labels=None)), domains)
     steps, source_steps = sum(c.steps for c in configs.values()), p.source_steps if p.start == 'source' else 0
-    return dict(runs=list(configs), parts=parts, source_steps=source_steps, steps=steps, memory_bytes=memory, step_s=step_s, loading_s=loading_s,
+    unlike = unlike_public(Config(preset=p, recipe=recipe, stabilizer=stabilizer, steps=p.steps))
+    return dict(runs=list(configs), parts=parts, learns=optimizers, unlike_public=unlike, source_steps=source_steps, steps=steps, memory_bytes=memory, step_s=step_s, loading_s=loading_s,
                 total_s=(source_steps + steps) * max(step_s, loading_s), frames=dict(source=len(domains.source), target=len(domains.target), held_out=len(domains.held_out)))
 
 # %% ../nbs/15_studies.ipynb #dccbd7e5

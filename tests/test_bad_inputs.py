@@ -139,6 +139,12 @@ OPTIONS = [
     preset('recipes.mixed.mix: pastes of the source over all of a target crop', 'mixed', source_crop=(32, 32)),
     preset('recipes.plain.one_batch: needs crops of one size', source_crop=(64, 64), recipes={'plain': {'one_batch': True}}),
     preset("stabilizers.lora.mode: 'train' needs a recipe whose student sees what the teacher sees", 'mixed', stabilizers={'lora': {'mode': 'train'}}),
+    preset("field sampling: expected 'uniform', 'rare-class' or 'class-balanced'", 'transda', sampling='frames'),
+    preset("field views: expected 'cheap' or 'published'", 'transda', views='public'),
+    preset("field head_init: expected 'torch' or 'mmcv'", 'transda', head_init='kaiming'),
+    preset('field recalibrate: expected a valid boolean', 'transda', recalibrate='never'),
+    preset('recipes.transda.weights_over: expected a divisor of batch_size 4, got 3', 'transda', recipes={'transda': {'weights_over': 3}}),
+    preset('recipes.transda: field weights_over: expected a number greater than or equal to 1', 'transda', recipes={'transda': {'weights_over': 0}}),
     # scoring and measuring
     row('evaluate {tmp}/nowhere', '{tmp}/nowhere: not a run'),
     row('evaluate {runs}/none-seed0 --scales nan', "--scales: expected positive numbers separated by ',', got 'nan'"),

@@ -169,8 +169,9 @@ def test_layouts_that_are_nearly_right(cli, published, camvid):
 
 
 def test_a_killed_round_goes_on(published, small_published, tmp_path):
-    "Killed while a round trains: the same command ends with the same weights and the same labels as one that was left alone"
-    train = lambda out: command('train', '--preset', small_published(steps=8), '--root', published, '--stabilizer', 'ema', '--out', tmp_path/out)
+    "Killed while a round trains, as the public code would: the same command ends with the same weights and the same labels as one that was left alone"
+    train = lambda out: command('train', '--preset', small_published('gta5-cityscapes-swin-s-public', steps=8), '--root', published, '--stabilizer', 'ema',
+                                '--out', tmp_path/out)
     assert subprocess.run(train('whole'), capture_output=True).returncode == 0
     process, deadline = subprocess.Popen(train('killed'), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL), time.monotonic() + 120
     while not (tmp_path/'killed/transda-ema-seed0-round1/resume/state.pt').exists():
@@ -196,6 +197,8 @@ def test_dry_run_of_a_published_preset(cli, published, small_published, tmp_path
         assert code == 0, err
         return ' '.join(out.split())
     text = plan('gta5-cityscapes-swin-b')
+    assert 'student: AdamW, betas 0.9 and 0.999' in text and 'discriminators: Adam, betas 0.9 and 0.99' in text and 'numbers at 0.0003, no weight decay' in text
+    assert 'recipes.transda.legacy_broadcast False True' in text and 'stabilizer lora ema' in text
     assert '4 source frames, 18 target frames to adapt to, 3 held out' in text and '40,000 steps in all' in text and 'transda-lora-seed0-round3' in text
     assert 'estimated on this device' in text and ' GB for weights' in text
     assert '10 steps in all' in plan(small_published(), '--steps', '5') and not (tmp_path/'out').exists()
