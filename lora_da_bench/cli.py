@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'Out', 'Root', 'PresetName', 'Seeds', 'data', 'main', 'tell',
            'program', 'show_progress', 'run_to_end', 'load_preset', 'shrink', 'load', 'free_port', 'start_app',
-           'leave_with_parent', 'check_out', 'Format', 'quickstart', 'train', 'show_plan', 'show_unlike_public',
-           'check', 'report', 'show_report', 'check_outputs', 'predict', 'open_app', 'evaluate', 'numbers',
+           'leave_with_parent', 'check_out', 'check_outputs', 'Format', 'quickstart', 'train', 'show_plan',
+           'show_unlike_public', 'check', 'report', 'show_report', 'predict', 'open_app', 'evaluate', 'numbers',
            'height_and_width', 'ablation', 'print_table', 'cost', 'gap']
 
 # %% ../nbs/16_cli.ipynb #638cc14a
@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from .labels import BadInput, class_means
+from .labels import BadInput, class_means, in_our_words
 
 # %% ../nbs/16_cli.ipynb #95eebe80
 app = typer.Typer(
@@ -48,7 +48,7 @@ def main():
     try: sys.exit(app(standalone_mode=False))
     except UsageError as error:  # of the command line itself
         if '\n' in error.format_message(): error.show()  # the help, where a command was left out
-        else: tell(error.format_message())
+        else: tell(in_our_words(error.format_message()))
     except BadInput as error: tell(str(error))
     sys.exit(2)
 
@@ -134,6 +134,15 @@ def check_out(out: Path):
     if not there.is_dir(): raise BadInput(f'--out: {there}: is a file, expected a folder')
     if not os.access(there, os.W_OK | os.X_OK): raise BadInput(f'--out: {there}: cannot be written to; choose another folder')
 
+# %% ../nbs/16_cli.ipynb #33e14d8a
+def check_outputs(outputs: list[Path], inputs: list[Path]):
+    "Raises `BadInput` where a file would be written twice, or over one that was given"
+    given, written = {p.resolve() for p in inputs}, set()
+    for path in outputs:
+        if (place := path.resolve()) in given: raise BadInput(f'{path}: would be written over what was given; choose another --out')
+        if place in written: raise BadInput(f'{path}: would be written twice; two of the files given share a name')
+        written.add(place)
+
 # %% ../nbs/16_cli.ipynb #d1fe5037
 class Format(str, Enum):
     table, md, json = 'table', 'md', 'json'
@@ -155,6 +164,7 @@ def quickstart(
     no_app: Annotated[bool, typer.Option('--no-app', help="Don't open the app; end when the table is printed.")] = False,
 ):
     "The main job: one source model, adapted three times from the same weights (none, EMA, LoRA), scored and compared."
+    check_out(out)
     from lora_da_bench.runs import reported
     process = None
     with reported(out): out.mkdir(parents=True, exist_ok=True)
@@ -187,6 +197,7 @@ def train(
     dry_run: Annotated[bool, typer.Option('--dry-run', help='Say what would run and what it would take; train nothing.')] = False,
 ):
     "Adapt with one stabilizer: the source model first, if the preset starts from one, then the adaptation or its rounds."
+    check_out(out)
     studies, training = load()
     chosen = load_preset(preset)
     if dry_run: return show_plan(studies, chosen.model_copy(update=dict(steps=steps or chosen.steps)), recipe or chosen.recipe, stabilizer, root)
@@ -286,15 +297,6 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
         for row in rows[columns].itertuples(index=False): table.add_row(*row)
         console.print(table)
 
-# %% ../nbs/16_cli.ipynb #33e14d8a
-def check_outputs(outputs: list[Path], inputs: list[Path]):
-    "Raises `BadInput` where a file would be written twice, or over one that was given"
-    given, written = {p.resolve() for p in inputs}, set()
-    for path in outputs:
-        if (place := path.resolve()) in given: raise BadInput(f'{path}: would be written over what was given; choose another --out')
-        if place in written: raise BadInput(f'{path}: would be written twice; two of the pictures share a name')
-        written.add(place)
-
 # %% ../nbs/16_cli.ipynb #60b30dd2
 @app.command()
 def predict(
@@ -303,6 +305,7 @@ def predict(
     out: Annotated[Path, typer.Option(help='Where label maps (`NAME.png`) and overlays (`NAME-overlay.png`) go; folders are mirrored.')],
 ):
     "Segment any pictures with a run's adapted model. Files of a folder that can't be read are named and skipped."
+    check_out(out)
     from lora_da_bench.runs import read_config
     read_config(run)  # a wrong run is told before torch is imported
     studies, training = load()
@@ -385,8 +388,9 @@ def ablation(
     smoke: Annotated[bool, typer.Option('--smoke', help='Everything, but tiny: to see that it works.')] = False,
 ):
     "Part by part: source only, self-training, EMA, alignment, LoRA, two controls, three recipes, the ceiling. Writes `OUT/ablation.json`."
-    from lora_da_bench.runs import markdown, reported, write_json
-    with reported(out): out.mkdir(parents=True, exist_ok=True)
+    check_out(out)
+    check_outputs([out/'ablation.json'], [Path(preset)])
+    from lora_da_bench.runs import markdown, write_json
     studies, training = load()
     chosen = load_preset(preset)
     if smoke: chosen = shrink(chosen)
@@ -455,6 +459,7 @@ def cost(
 @app.command(hidden=True)
 def gap(out: Out):
     "Score of source only and of the supervised ceiling against the gap of StreetScenes (for those who change the benchmark)."
+    check_out(out)
     studies, training = load()
     run_to_end(studies.study_gap(out, load_preset('streetscenes')))
 

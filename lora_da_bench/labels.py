@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IGNORE', 'CITYSCAPES', 'CAMVID', 'TRAIN_IDS', 'CITYSCAPES_IDS', 'GTA5', 'SYNTHIA', 'CITYSCAPES_16', 'MEANS',
-           'BadInput', 'Unreadable', 'check_limit', 'LabelSpace', 'with_ids', 'narrowed', 'class_means', 'read_classes',
-           'ranges', 'to_classes', 'label_image', 'overlay']
+           'BadInput', 'Unreadable', 'check_limit', 'in_our_words', 'LabelSpace', 'with_ids', 'narrowed', 'class_means',
+           'read_classes', 'ranges', 'to_classes', 'label_image', 'overlay']
 
 # %% ../nbs/00_labels.ipynb #8c936f7c
 import colorsys
@@ -26,6 +26,15 @@ class Unreadable(BadInput):
 def check_limit(problem: str, n: int, max_unreadable: int):
     "Raises `BadInput` with a line about one of `n` unreadable files where those are too many"
     if n > max_unreadable: raise BadInput(f'{problem}; that makes {n} unreadable files, and max_unreadable is {max_unreadable}')
+
+# %% ../nbs/00_labels.ipynb #2d82f821
+def in_our_words(
+    message: str,  # of pydantic, about an option's or a field's value
+) -> str:
+    "What was expected, as all our messages say it"
+    for theirs, ours in (('Value error, ', ''), ('Input should be greater', 'expected a number greater'), ('Input should be less', 'expected a number less'),
+                         ('Input should be', 'expected')): message = message.replace(theirs, ours)
+    return message
 
 # %% ../nbs/00_labels.ipynb #4a074dc9
 IGNORE = 255  # the class id that no loss and no score looks at

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MINI', 'Output', 'SameType', 'Decoder', 'Segmenter', 'reset_heads', 'swin_names', 'check_tensors',
-           'load_encoder_weights', 'check_swin', 'keeping_masks', 'create_encoder', 'create_model', 'segmentation_loss',
-           'compile_parts', 'load_weights', 'weights_hash']
+           'load_encoder_weights', 'check_swin', 'check_encoder', 'keeping_masks', 'create_encoder', 'create_model',
+           'segmentation_loss', 'compile_parts', 'load_weights', 'weights_hash']
 
 # %% ../nbs/04_models.ipynb #dcb281bb
 import difflib
@@ -127,7 +127,6 @@ def load_encoder_weights(
 ):
     "Load a file of weights into an encoder; raises `BadInput` for a file that can't be read or lacks one of its tensors"
     where = f'weights: {path}'
-    if not path.is_file(): raise BadInput(f"{where}: no such file; expected 'random', 'hub' or a file of weights")
     try: stored = load_state_dict(str(path), weights_only=True)
     except Exception as error:
         raise BadInput(f'{where}: expected a file of weights, .safetensors or .pth, but it cannot be read as one ({type(error).__name__})') from None
@@ -150,6 +149,13 @@ def check_swin(name: str):
     near = [n for n in swin_names() if n.startswith(name)][:3] or difflib.get_close_matches(name, swin_names(), 3) or ['swin_small_patch4_window7_224']
     raise BadInput(f"model: '{name}' is unknown; expected 'mini' or a Swin of timm, such as {', '.join(near)}")
 
+def check_encoder(name: str, weights: str):
+    "Raises `BadInput` for an unknown encoder, or weights of which one can tell at once that they can't be had"
+    check_swin(name)
+    if name == 'mini' and weights == 'hub': raise BadInput("weights: nobody published weights for 'mini'; expected 'random' or a file")
+    if weights not in ('random', 'hub') and not Path(weights).is_file():
+        raise BadInput(f"weights: {weights}: no such file; expected 'random', 'hub' or a file of weights")
+
 def keeping_masks(get_attn_mask: Callable) -> Callable:
     "A block's function from a feature map (B, H, W, C) to its attention mask; it keeps those of the last two sizes"
     kept = lru_cache(2)(lambda hw, dtype, device: get_attn_mask(torch.empty(1, *hw, 0, dtype=dtype, device=device)))
@@ -162,9 +168,8 @@ def create_encoder(
     drop_path: float = .1,  # share of residual branches that are left out in training, at the deepest block; 0.3 as published
 ) -> nn.Module:
     "A timm Swin that returns its four feature maps; raises `BadInput` for an unknown name or weights that can't be had"
-    check_swin(name)
+    check_encoder(name, weights)
     spec = MINI if name == 'mini' else dict(model_name=name)
-    if name == 'mini' and weights == 'hub': raise BadInput("weights: nobody published weights for 'mini'; expected 'random' or a file")
     try:
         encoder = timm.create_model(**spec, pretrained=weights == 'hub', features_only=True, img_size=tuple(size), strict_img_size=False,
                                     drop_path_rate=drop_path)

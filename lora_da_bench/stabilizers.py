@@ -11,7 +11,6 @@ __all__ = ['Share', 'Positive', 'Factor', 'Rank', 'STABILIZERS', 'LORA_LAYERS', 
 
 # %% ../nbs/05_stabilizers.ipynb #e933f00f
 import inspect
-import re
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Annotated, Literal
@@ -27,7 +26,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
-from .labels import BadInput
+from .labels import BadInput, in_our_words
 from .models import Output, reset_heads
 
 # %% ../nbs/05_stabilizers.ipynb #093ce4f0
@@ -373,9 +372,7 @@ def first_problem(
 ) -> tuple[str, str, dict]:  # the field, dotted; what was expected; pydantic's own facts
     "The first thing that is wrong with options or a preset"
     facts = error.errors()[0]
-    message = re.sub('^Input should be (?=greater|less)', 'expected a number ', facts['msg'])
-    message = re.sub('^Input should be', 'expected', message).removeprefix('Value error, ')
-    return '.'.join(map(str, facts['loc'])), message, facts
+    return '.'.join(map(str, facts['loc'])), in_our_words(facts['msg']), facts
 
 # %% ../nbs/05_stabilizers.ipynb #6914ce7e
 def create_stabilizer(

@@ -24,6 +24,7 @@ from .datasets import Domains, Frames, survey, without_problems
 from .evaluation import evaluate
 from .experiments import PRESETS, Config, Preset, load_domains, unlike_public
 from .labels import CITYSCAPES, BadInput
+from .models import check_encoder
 from .processes import create_accelerator, device_and_precision
 from .runs import arm_of, find_runs, ran_with, read_config, read_metrics, report, summary, write_json
 from .stabilizers import stabilizer_options, trainable_parameters
@@ -112,6 +113,7 @@ def run_arms(
     chains = {name: chain(name, arm, seed, resolved) for name, arm in arms.items()}
     for configs in chains.values():  # a misspelt name is told now, not after the source training
         for config in configs.values(): config.create_stabilizer(), config.create_recipe()
+    check_encoder(preset.model, preset.weights)
     domains = yield from load_surveyed(preset, root)
     for configs in chains.values():
         for config in configs.values(): needs_labels(config, domains)
