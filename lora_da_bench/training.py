@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['RECALIBRATED_ON', 'log', 'environment', 'Batch', 'create_batch', 'target_task', 'create_schedule', 'PeakMemory',
-           'clock', 'Stopwatch', 'Learner', 'predict_all', 'in_groups', 'gathered', 'Watch', 'claim', 'save_state',
-           'resume_point', 'weights_of', 'initial_model', 'arranged', 'stored_config', 'load_model', 'needs_labels',
-           'train', 'n_unlabelled', 'target_frames', 'step_views', 'finish', 'label_target', 'segment', 'predict_files']
+           'clock', 'Stopwatch', 'Learner', 'predict_all', 'in_groups', 'gathered', 'Watch', 'stored_space',
+           'data_change', 'claim', 'save_state', 'resume_point', 'weights_of', 'initial_model', 'arranged',
+           'stored_config', 'load_model', 'needs_labels', 'train', 'n_unlabelled', 'target_frames', 'step_views',
+           'finish', 'label_target', 'predict_files']
 
 # %% ../nbs/13_training.ipynb #41ba892e
 import datetime
@@ -21,12 +22,12 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from PIL import Image
@@ -38,8 +39,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .alignment import Alignment
-from .datasets import Domains, Relabelled, Unlabelled, class_counts, rare_class_indices, read_ids, read_image
-from .evaluation import as_float, confusion_of, evaluate, iou_of
+from .datasets import (Domains, Relabelled, Unlabelled, class_counts, domains_in_classes, fingerprints, has_labelled_pixels,
+                                    rare_class_indices, read_ids, read_image)
+from .evaluation import as_float, confusion_of, evaluate, iou_of, segment
 from .experiments import Config, Preset, Recipe, field_errors
 from .labels import IGNORE, BadInput, LabelSpace, Unreadable, check_limit, label_image, overlay
 from .models import Output, Segmenter, compile_parts, create_model, load_weights, segmentation_loss
@@ -276,9 +278,10 @@ def in_groups(
     while len(frames) % at_once == 1: at_once += 1
     yield from frames.split(at_once) if len(frames) else ()
 
-def gathered(frames, first: int) -> tuple[torch.Tensor, torch.Tensor]:
-    "The first frames of a set as two tensors, (N, 3, H, W) and (N, H, W)"
-    return tuple(map(torch.cat, zip(*in_order(frames, first))))
+def gathered(frames, first: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    "The first frames of a set in groups of one size, (n, 3, H, W) and (n, H, W)"
+    groups = groupby(in_order(frames, first), key=lambda pair: pair[0].shape[1:])
+    return [tuple(map(torch.cat, zip(*pairs))) for _, pairs in groups]
 
 # %% ../nbs/13_training.ipynb #669724a8
 class Watch:
@@ -291,8 +294,11 @@ class Watch:
 
     def recalibrated(self, network: nn.Module):
         "The network with BatchNorm's statistics of target training frames; a source model as it is"
-        frames = self.seen[0][:RECALIBRATED_ON] if self.config.is_adaptation else self.seen[0][:0]
-        return recalibrated(network, (as_float(x, self.device) for x in in_groups(frames, 2**19 // self.seen[0][0].numel())))
+        def batches(left: int):
+            for images, _ in self.seen:
+                chosen, left = images[:left], left - len(images[:left])
+                for x in in_groups(chosen, 2**19 // images[0].numel()): yield as_float(x, self.device)
+        return recalibrated(network, batches(RECALIBRATED_ON if self.config.is_adaptation else 0))
 
     def look(self, step: int, stabilizer: Stabilizer):
         "Score, compare the teacher's labels with the last look's, store pictures"
@@ -301,8 +307,8 @@ class Watch:
             if self.domains.held_out.labelled:
                 for _, iou in evaluate(stabilizer.scored_network, self.domains.held_out, len(names), self.device): pass
                 values |= {'target_miou': np.nanmean(iou)} | {f'iou/{n}': v for n, v in zip(names, iou) if v == v}
-            images, truth = self.seen
-            labels, _ = predict_all(stabilizer.teacher, images, self.device)
+            labels = torch.cat([predict_all(stabilizer.teacher, images, self.device)[0].flatten() for images, _ in self.seen])
+            truth = torch.cat([truth.flatten() for _, truth in self.seen])
             if self.domains.target.labelled:
                 values |= {'seen_miou': np.nanmean(iou_of(labels, truth, len(names))), 'pseudo_accuracy': pseudo_label_accuracy(labels, truth)}
             if self.labels is not None: values |= {'flip_rate': flip_rate(self.labels, labels)}
@@ -312,16 +318,34 @@ class Watch:
 
     def take_pictures(self, step: int, stabilizer: Stabilizer):
         "Per probe: what the teacher says and how sure it is, what the student says; input and label once"
-        (images, truth), place, space = self.probes, step_folder(step), self.domains.space
-        pseudo, confidence = predict_all(stabilizer.teacher, images, self.device)
-        prediction = pseudo if stabilizer.teacher is stabilizer.student else predict_all(stabilizer.student, images, self.device)[0]
-        for i in range(len(images)):
-            if not (self.run.folder/f'snapshots/input/{i:02}.png').exists():
-                if self.domains.held_out.labelled: self.run.save_labels(truth[i].numpy(), space, 'snapshots', 'label', f'{i:02}')
-                self.run.save_image(Image.fromarray(images[i].permute(1, 2, 0).numpy()), 'snapshots', 'input', f'{i:02}')
-            self.run.save_labels(pseudo[i].numpy(), space, 'snapshots', place, f'{i:02}-pseudo')
-            self.run.save_image(Image.fromarray(confidence[i].numpy()), 'snapshots', place, f'{i:02}-confidence')
-            self.run.save_labels(prediction[i].numpy(), space, 'snapshots', place, f'{i:02}-prediction')
+        number, place, space = 0, step_folder(step), self.domains.space
+        for images, truth in self.probes:
+            pseudo, confidence = predict_all(stabilizer.teacher, images, self.device)
+            prediction = pseudo if stabilizer.teacher is stabilizer.student else predict_all(stabilizer.student, images, self.device)[0]
+            for i in range(len(images)):
+                name, number = f'{number:02}', number + 1
+                if not (self.run.folder/f'snapshots/input/{name}.png').exists():
+                    if self.domains.held_out.labelled: self.run.save_labels(truth[i].numpy(), space, 'snapshots', 'label', name)
+                    self.run.save_image(Image.fromarray(images[i].permute(1, 2, 0).numpy()), 'snapshots', 'input', name)
+                self.run.save_labels(pseudo[i].numpy(), space, 'snapshots', place, f'{name}-pseudo')
+                self.run.save_image(Image.fromarray(confidence[i].numpy()), 'snapshots', place, f'{name}-confidence')
+                self.run.save_labels(prediction[i].numpy(), space, 'snapshots', place, f'{name}-prediction')
+
+# %% ../nbs/13_training.ipynb #47b2485d
+log = logging.getLogger('lora_da_bench')
+
+def stored_space(folder: Path) -> LabelSpace:
+    "A run's classes and their colours"
+    config = read_config(folder)
+    return LabelSpace(config['dataset'], tuple(config['classes']), tuple(map(tuple, config['palette'])))
+
+def data_change(then: dict, now: dict) -> str | None:
+    "What has changed between two results of `fingerprints`, in words; None where nothing is known to have"
+    for part in then.keys() & now.keys():
+        if then[part] == now[part]: continue
+        before, after = then[part].get('frames'), now[part].get('frames')
+        counts = f'{before} frames then, {after} now' if before != after else f'{after} frames as then, but files or what labels mean differ'
+        return f'{part.replace("_", "-")}: {counts}'
 
 # %% ../nbs/13_training.ipynb #5196bde7
 def claim(folder: Path, config: Config, domains: Domains, device: torch.device) -> Run:
@@ -334,10 +358,15 @@ def claim(folder: Path, config: Config, domains: Domains, device: torch.device) 
             if flat(there).get(field) != value:
                 raise BadInput(f'{run.folder/"config.json"}: holds a run with {field} = {flat(there).get(field)!r}, '
                                f'asked for is {value!r}; choose another --out')
+        if change := data_change(there.get('data', {}), fingerprints(domains)):
+            if not weights_path(run.folder): raise BadInput(f'{run.folder}: was begun on other data ({change}); bring them back or choose another --out')
+            log.warning('%s: finished on other data (%s); its results are of those, for new ones choose another --out', run.folder, change)
         return run
-    space = domains.space
+    started_from = [run.folder.parent/name for name in (config.source, config.labels) if name]
+    space = next((stored_space(other) for other in started_from if (other/'config.json').exists()), domains.space)
+    domains_in_classes(domains, space)  # told before anything is written, if they can't be matched
     scored = config.create_stabilizer().scored
-    described = dict(dataset=config.preset.dataset, scored=scored, classes=space.classes, palette=space.palette)
+    described = dict(dataset=config.preset.dataset, scored=scored, classes=space.classes, palette=space.palette, data=fingerprints(domains))
     write_json(run.folder/'config.json', wanted | described | environment(device))
     return run
 
@@ -395,10 +424,10 @@ def load_model(folder: Path) -> Segmenter:
     return merge_adapters(model).eval()
 
 # %% ../nbs/13_training.ipynb #d0cc7daa
-log = logging.getLogger('lora_da_bench')
-
 def needs_labels(config: Config, domains: Domains):
-    "Raises `BadInput` where a recipe learns the target's true labels and there are none"
+    "Raises `BadInput` where the source's labels are all ignored, or where a recipe learns the target's true labels and there are none"
+    if not has_labelled_pixels(domains.source):
+        raise BadInput(f"{config.root or config.preset.dataset}: none of the source's {len(domains.source)} labels has a pixel of any class, all are ignored")
     if config.create_recipe().labels == 'truth' and not domains.target.labelled:
         raise BadInput(f"{config.root or config.preset.dataset}: recipe '{config.recipe}' learns the true labels of the target's training frames, found none")
 
@@ -413,6 +442,7 @@ def train(
     needs_labels(config, domains)
     with accelerator.main_process_first(): run = claim(folder, config, domains, accelerator.device)
     if weights_path(run.folder): return
+    domains = domains_in_classes(domains, stored_space(run.folder))
     model = arranged(initial_model(run.folder, config, len(domains.space)), accelerator.device)
     learner = Learner(config, model, len(domains.space), accelerator)
     stabilizer, watch = learner.stabilizer, Watch(run, domains, config, accelerator.device)
@@ -433,7 +463,7 @@ def train(
         yield 0
     else:
         learner.load_state(state)
-        watch.labels = state['labels']
+        watch.labels = state['labels'].flatten()
         run.rewind(state['step'])
 
     done, losses, times, unreadable = state['step'] if state else 0, [], Stopwatch(accelerator.device), set()
@@ -498,6 +528,7 @@ def label_target(
     domains: Domains,
 ) -> Iterator[int]:        # frames labelled
     "Write a run's pseudo-labels of the target's training frames; log `labels_miou` and `labels_accuracy` where there is a truth"
+    domains = domains_in_classes(domains, stored_space(folder))
     run, config, space, frames = Run(folder), stored_config(folder), domains.space, domains.target
     if len(list(labels_folder(folder).glob('*.png'))) + n_unlabelled(folder) == len(frames) and (not frames.labelled or 'labels_miou' in read_metrics(folder)): return
     device = create_accelerator().device
@@ -510,37 +541,22 @@ def label_target(
             log.warning('not labelled: %s', item)
             problems.append(item)
             check_limit(str(item), len(problems), config.preset.max_unreadable)
-        first, done = done, done + len(items)
-        if not readable: continue
-        names, images, truth = zip(*readable)
-        images, truth = torch.stack(images), torch.stack(truth)
-        if all((labels_folder(folder)/f'{n}.png').exists() for n in names):
-            classes = torch.stack([torch.from_numpy(read_ids(labels_folder(folder)/f'{n}.png')) for n in names])
-        else: classes, _ = predict_all(model, images, device)
-        for i, name in enumerate(names):
-            if first + i < config.preset.probes:  # for a few, what is needed to look at them
-                run.save_image(Image.fromarray(images[i].permute(1, 2, 0).numpy()), 'pseudo-labels', 'input', name)
-                if frames.labelled: run.save_labels(truth[i].numpy(), space, 'pseudo-labels', 'truth', name)
-            run.save_labels(classes[i].numpy(), space, 'pseudo-labels', name)
-        if frames.labelled: confusion = confusion + confusion_of(classes, truth, len(space))
+        done += len(items)
+        for _, alike in groupby(readable, key=lambda item: item[1].shape):
+            names, images, truth = zip(*alike)
+            images, truth = torch.stack(images), torch.stack(truth)
+            if all((labels_folder(folder)/f'{n}.png').exists() for n in names):
+                classes = torch.stack([torch.from_numpy(read_ids(labels_folder(folder)/f'{n}.png')) for n in names])
+            else: classes, _ = predict_all(model, images, device)
+            for i, name in enumerate(names):
+                if name in frames.names[:config.preset.probes]:  # for a few, what is needed to look at them
+                    run.save_image(Image.fromarray(images[i].permute(1, 2, 0).numpy()), 'pseudo-labels', 'input', name)
+                    if frames.labelled: run.save_labels(truth[i].numpy(), space, 'pseudo-labels', 'truth', name)
+                run.save_labels(classes[i].numpy(), space, 'pseudo-labels', name)
+            if frames.labelled: confusion = confusion + confusion_of(classes, truth, len(space))
         yield done
     if problems: run.log(config.steps, unlabelled_frames=len(problems))
     if frames.labelled: run.log(config.steps, labels_miou=np.nanmean(class_iou(confusion)), labels_accuracy=np.trace(confusion) / confusion.sum())
-
-# %% ../nbs/13_training.ipynb #bdb28216
-@torch.no_grad()
-def segment(
-    model: nn.Module,
-    image: np.ndarray,  # (H, W, 3) uint8 RGB, any size
-    height: int,        # that the model sees the picture at
-    device: torch.device = torch.device('cpu'),
-) -> np.ndarray:        # (H, W) uint8 of class ids
-    "Segment a picture of any size"
-    h, w = image.shape[:2]
-    x = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255
-    x = F.interpolate(x, (height, 4 * max(8, round(w * height / h / 4))), mode='bilinear', antialias=True, align_corners=False)
-    logits = F.interpolate(model.eval()(x).logits, (h, w), mode='bilinear', align_corners=False)
-    return logits[0].argmax(0).to('cpu', torch.uint8).numpy()
 
 # %% ../nbs/13_training.ipynb #1a429354
 def predict_files(
@@ -549,8 +565,7 @@ def predict_files(
     out: Path,           # gets `NAME.png`, a palette PNG of class ids, and `NAME-overlay.png`
 ) -> Iterator[int]:      # how many pictures are done, from 0
     "Segment pictures with a run's scored network; raises `BadInput` for a file that is no picture or a run that is not finished"
-    config, device = read_config(folder), create_accelerator().device
-    space = LabelSpace(config['dataset'], tuple(config['classes']), tuple(map(tuple, config['palette'])))
+    config, space, device = read_config(folder), stored_space(folder), create_accelerator().device
     model = load_model(folder).to(device)
     yield 0
     for done, path in enumerate(paths, 1):
