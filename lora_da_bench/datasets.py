@@ -415,6 +415,7 @@ def own_parts(root: Path, size: tuple[int, int] | None = None) -> dict[str, Fram
     frames = {part: own_folder(root/part, size) for part in parts}
     space = frames['source'].space
     if len(space) < 2: raise BadInput(f'{root}: the classes of the source are {", ".join(space.classes)}; expected at least two')
+    if not frames['source'].labelled: frames['source'].problems.append(f'{root}/source/labels: expected labels for the source, found none')
     for part in parts[1:]:  # a part without labels may have any classes, they are not looked at
         if frames[part].labelled: frames[part].space = in_classes(frames[part].space, space, root/part)
         else: frames[part].space = space
@@ -647,7 +648,7 @@ def own_folders(root: Path, size: tuple[int, int]) -> Domains:
     """Your own: `root/source`, `root/target` and `root/held-out`, each with `images`, and labels where there are any, and `classes.json` for all or one
     in each. Frames keep their shape and become as high as `size`; classes are matched by name"""
     parts = {part: frames.checked() for part, frames in own_parts(root, size).items()}
-    return Domains(parts['source'].space.plain, with_labels(parts['source'], f'{root}/source/labels'), parts['target'], parts['held-out'])
+    return Domains(parts['source'].space.plain, *parts.values())
 
 # %% ../nbs/02_datasets.ipynb #f4468982
 def frames_in_classes(frames: Dataset, space: LabelSpace) -> Dataset:

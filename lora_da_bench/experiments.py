@@ -7,7 +7,6 @@ __all__ = ['RECIPES', 'SMALL', 'PRESETS', 'SWIN_S', 'SWIN_B', 'PUBLISHED', 'DOMA
            'Preset', 'load_preset', 'smoke', 'load_domains', 'tell', 'Config']
 
 # %% ../nbs/12_experiments.ipynb #77d57c48
-import json
 import logging
 import os
 from collections.abc import Callable
