@@ -533,7 +533,7 @@ def findings(frames: Frames) -> tuple[list[str], list[str]]:
     rows, space = [row for row in frames.rows if row['ids']], frames.space
     if not rows: return [], dark_pictures(frames)
     where = next(f.label for f in frames.files if f.label).parent
-    read = [row for row in rows if row['counts']]
+    read = [row for row in rows if row['counts'] and not row['problem']]
     ids = sorted({int(i) for row in rows for i in row['ids']})
     blank = [row['name'] for row in read if not sum(row['counts'])]
     problems, notes = [palette_problem(rows)], []
