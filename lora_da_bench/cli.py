@@ -46,6 +46,7 @@ console, errors = Console(quiet=rank != '0'), Console(stderr=True, soft_wrap=Tru
 def main():
     "The command `lora-da-bench`"
     if sys.argv[0].endswith('cli.py'): sys.argv[0] = 'lora-da-bench'  # started as a module
+    sys.stdout.reconfigure(errors='backslashreplace')  # a file name that is no UTF-8 can be shown, as on stderr
     try: app()
     except BadInput as error:
         errors.print(('' if rank == '0' else f'process {rank}: ') + f'error: {error}', markup=False)
@@ -360,7 +361,7 @@ def evaluate(
         for done, iou in studies.evaluate(model, frames, len(space), device, **how): yield run.name, done, len(frames)
     run_to_end(all_frames())
     means = class_means(iou, space.classes)
-    if lacking: console.print(f'note: {root or config.root} has no class {", ".join(lacking)}', markup=False)
+    if lacking: console.print(f'note: {root or config.root} has no class {", ".join(lacking)}', markup=False, soft_wrap=True, highlight=False)
     write_json(run/'evaluation.json', dict(how, frames=len(frames), means=means, iou={c: None if v != v else float(v) for c, v in zip(space.classes, iou)}))
     table = Table('class', Column('IoU', justify='right'), box=box.SIMPLE_HEAD, pad_edge=False)
     for c, v in zip(space.classes, iou): table.add_row(c, '–' if v != v else f'{v:.3f}')

@@ -219,7 +219,8 @@ def find_images(
     folder, kinds = Path(folder), ', '.join(endings)
     if not os.path.isdir(folder): raise BadInput(f'{folder}: no such folder; expected one with images ({kinds})')
     found = [p for p in visible(folder, pattern) if p.suffix.lower() in endings]
-    if not found: raise BadInput(f'{folder}: holds no images that are read ({kinds}){other_files(folder, endings)}')
+    others = other_files(folder, endings) if pattern == '*' else ''
+    if not found: raise BadInput(f'{folder}: holds no images that are read ({kinds}){others}')
     images, twins = {}, []
     for p in found:
         if p.stem in images: twins.append((images[p.stem], p))
@@ -361,7 +362,7 @@ def cityscapes(
     "A split of Cityscapes; raises `BadInput` where the layout is another or nothing is there"
     pictures, annotations = Path(root)/'leftImg8bit'/split, Path(root)/'gtFine'/split
     if not os.path.isdir(pictures): raise BadInput(f'{root}: expected Cityscapes with the folder leftImg8bit/{split}, and gtFine/{split} for labels')
-    def named(folder, ending): return {k.removesuffix(ending): p for k, p in find_images(folder, f'*/*{ending}.png').items()}
+    def named(folder, ending): return {k.removesuffix(ending): p for k, p in find_labels(folder, f'*/*{ending}.png').items()}
     images, labels, space = named(pictures, '_leftImg8bit'), {}, CITYSCAPES_IDS
     if split != 'test' and os.path.isdir(annotations):
         there = [(e, s) for e, s in (('_gtFine_labelIds', CITYSCAPES_IDS), ('_gtFine_labelTrainIds', CITYSCAPES)) if next(annotations.glob(f'*/*{e}.png'), None)]
@@ -548,9 +549,9 @@ def findings(frames: Frames) -> tuple[list[str], list[str]]:
 
 def dark_pictures(frames: Frames) -> list[str]:
     "A line about pictures that are nearly black, as those of 10 or 12 bits in files of 16 are"
-    dark = [row['name'] for row in frames.rows if row['brightest'] is not None and row['brightest'] < 16]
+    dark = [row['name'] for row in frames.rows if row['brightest'] is not None and row['brightest'] <= 16]  # 4095 of 65535 is 16 of 255
     if not dark: return []
-    return [f'{frames.files[0].image.parent}: {len(dark)} pictures hold nothing brighter than 15 of 255, such as {", ".join(dark[:3])}; '
+    return [f'{frames.files[0].image.parent}: {len(dark)} pictures hold nothing brighter than 16 of 255, such as {", ".join(dark[:3])}; '
             'are they stored in the full range of their bits?']
 
 # %% ../nbs/02_datasets.ipynb #e0ec66df
