@@ -269,8 +269,8 @@ def look_at_own(datasets, splits: dict, facts: dict[str, dict]):
     from lora_da_bench.experiments import PRESETS
     height = PRESETS['folders'].size[0]
     for split, f in facts.items():
-        seen = sorted({datasets.fitted(size, height) for size, _ in f['sizes']})
-        console.print(f'{split}: the preset folders sees them as high as {height} pixels: {size_counts([(size, 1) for size in seen]).replace(" (1)", "")}')
+        seen = sorted({datasets.fitted(size, height) for size, _ in f['sizes']})[:8]
+        console.print(f'{split}: the preset folders sees them as high as {height} pixels: {", ".join(f"{w} x {h}" for h, w in seen)}', soft_wrap=True, highlight=False)
     for split, frames in splits.items():
         folder = datasets.survey_cache(frames).with_suffix('')
         try: paths = datasets.save_overlays(frames, folder, split)

@@ -533,7 +533,7 @@ def findings(frames: Frames) -> tuple[list[str], list[str]]:
     "What is wrong with a surveyed set as a whole, and what is only to be told of it; one line a kind"
     rows, space = [row for row in frames.rows if row['ids']], frames.space
     if not rows: return [], dark_pictures(frames)
-    where = next(f.label for f in frames.files if f.label).parent
+    where = os.path.commonpath([f.label.parent for f in frames.files if f.label])
     read = [row for row in rows if row['counts'] and not row['problem']]
     ids = sorted({int(i) for row in rows for i in row['ids']})
     blank = [row['name'] for row in read if not sum(row['counts'])]
