@@ -6,12 +6,14 @@
 __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'Out', 'Root', 'PresetName', 'Seeds', 'data', 'main', 'tell',
            'program', 'show_progress', 'run_to_end', 'load_preset', 'shrink', 'load', 'free_port', 'start_app',
            'leave_with_parent', 'check_out', 'check_outputs', 'Format', 'quickstart', 'train', 'show_plan',
-           'show_unlike_public', 'check', 'report', 'show_report', 'predict', 'open_app', 'evaluate', 'numbers',
-           'height_and_width', 'ablation', 'print_table', 'cost', 'gap']
+           'show_unlike_public', 'check', 'first_of_a_kind', 'size_counts', 'show_facts', 'look_at_own', 'report',
+           'show_report', 'predict', 'open_app', 'evaluate', 'numbers', 'height_and_width', 'ablation', 'print_table',
+           'cost', 'gap']
 
 # %% ../nbs/16_cli.ipynb #638cc14a
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -29,8 +31,9 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
+from rich.text import Text
 
-from .labels import BadInput, class_means, in_our_words
+from .labels import BadInput, class_means, in_our_words, printable
 
 # %% ../nbs/16_cli.ipynb #95eebe80
 app = typer.Typer(
@@ -45,6 +48,7 @@ console, errors = Console(quiet=rank != '0'), Console(stderr=True, soft_wrap=Tru
 def main():
     "The command `lora-da-bench`"
     if sys.argv[0].endswith('cli.py'): sys.argv[0] = 'lora-da-bench'  # started as a module
+    sys.stdout.reconfigure(errors='backslashreplace')  # a file name that is no UTF-8 can be shown, as on stderr
     try: sys.exit(app(standalone_mode=False))
     except UsageError as error:  # of the command line itself
         if '\n' in error.format_message(): error.show()  # the help, where a command was left out
@@ -246,30 +250,69 @@ app.add_typer(data, name='data')
 
 @data.command()
 def check(
-    name: Annotated[str, typer.Argument(metavar='NAME', help='`gta5`, `synthia`, `cityscapes`, `camvid`, or `folder` for your own.')],
+    name: Annotated[str, typer.Argument(metavar='NAME', help='`gta5`, `synthia`, `cityscapes`, `camvid`; or `folders` for your own source, target and held-out, `folder` for one of them.')],
     root: Annotated[Path, typer.Argument(metavar='ROOT', help="The dataset's folder.")],
 ):
     "Read every file: counts, sizes, class shares, and each problem by file. Exit code 2 if there is a problem."
     with console.status('loading torch'): from lora_da_bench import datasets
-    splits, problems = datasets.open_splits(name, root), []
+    splits = datasets.open_splits(name, root)
     def read_all():
         for split, frames in splits.items():
             for done in datasets.survey(frames): yield split, done, len(frames)
     run_to_end(read_all())
     facts = {split: datasets.summarize(frames) for split, frames in splits.items()}
-    table = Table('split', Column('frames', justify='right'), Column('labelled', justify='right'), 'sizes (W x H)', Column('problems', justify='right'), box=box.SIMPLE_HEAD, pad_edge=False)
-    for split, f in facts.items():
-        sizes = [f'{w} x {h}' + (f' ({n})' if len(f['sizes']) > 1 else '') for (h, w), n in f['sizes'][:4]] + (['...'] if len(f['sizes']) > 4 else [])
-        table.add_row(split, str(f['frames']), str(f['labelled']), ', '.join(sizes), str(len(f['problems'])))
-    console.print(table)
-    if shares := {split: f['shares'] for split, f in facts.items() if f['shares']}:
-        table = Table('share of labelled pixels', *(Column(split, justify='right') for split in shares), box=box.SIMPLE_HEAD, pad_edge=False)
-        for c in next(iter(shares.values())): table.add_row(c, *(f'{s[c]:.3%}' for s in shares.values()))
-        console.print(table)
+    show_facts(facts)
+    if name in ('folder', 'folders'): look_at_own(datasets, splits, facts)
+    notes = [note for f in facts.values() for note in f['notes']] + (datasets.overlaps(splits) if name == 'folders' else [])
+    for note in notes: console.print(f'note: {printable(note)}', markup=False, soft_wrap=True, highlight=False)
     problems = [line for f in facts.values() for line in f['problems']]
-    for line in problems: errors.print(f'problem: {line}', markup=False)
+    for line in first_of_a_kind(problems): errors.print(f'problem: {printable(line)}', markup=False)
     if problems: raise BadInput(f'{root}: {len(problems)} problem{"s" * (len(problems) > 1)} in {sum(f["frames"] for f in facts.values())} frames')
     console.print('No problems.')
+
+# %% ../nbs/16_cli.ipynb #e4c15037
+def first_of_a_kind(lines: list[str], most: int = 20) -> list[str]:
+    "The lines, but of those that differ in the file and in numbers only the first few, and how many more there are"
+    kinds, kept = {}, []
+    for line in lines:
+        kind = re.sub(r'\d+', '', line.partition(': ')[2])
+        kinds[kind] = kinds.get(kind, 0) + 1
+        if kinds[kind] <= most: kept.append(line)
+    return kept + [f'... and {n - most} more: {kind}' for kind, n in kinds.items() if n > most]
+
+def size_counts(sizes: list[tuple[tuple[int, int], int]]) -> str:
+    "Sizes and how many frames have them, as people read them: W x H"
+    told = [f'{w} x {h}' + (f' ({n})' if len(sizes) > 1 else '') for (h, w), n in sizes[:4]]
+    return ', '.join(told + ['...'] * (len(sizes) > 4))
+
+def show_facts(facts: dict[str, dict]):
+    "Tables of what surveyed splits hold: frames and sizes, shares of classes, and of colours that nothing is known of"
+    look = dict(box=box.SIMPLE_HEAD, pad_edge=False)
+    right = lambda title: Column(title, justify='right')
+    table = Table('split', right('frames'), right('labelled'), 'sizes (W x H)', right('problems'), **look)
+    for split, f in facts.items():
+        table.add_row(split, str(f['frames']), str(f['labelled']), size_counts(f['sizes']), str(len(f['problems'])))
+    console.print(table)
+    for what, key, form in (('share of labelled pixels', 'shares', '.3%'), ('colour in labels that is not in classes.json', 'colours', '.2%')):
+        columns = {split: f[key] for split, f in facts.items() if f[key]}
+        if not columns: continue
+        table = Table(what, *map(right, columns), **look)
+        for name in dict.fromkeys(name for shares in columns.values() for name in shares):
+            table.add_row(Text(name), *(format(shares[name], form) if name in shares else '' for shares in columns.values()))
+        console.print(table)
+
+def look_at_own(datasets, splits: dict, facts: dict[str, dict]):
+    "How the preset `folders` sees frames of one's own, and where a few pictures of labels over images are"
+    from lora_da_bench.experiments import PRESETS
+    height = PRESETS['folders'].size[0]
+    for split, f in facts.items():
+        seen = sorted({datasets.fitted(size, height) for size, _ in f['sizes']})[:8]
+        console.print(f'{split}: the preset folders sees them as high as {height} pixels: {", ".join(f"{w} x {h}" for h, w in seen)}', soft_wrap=True, highlight=False)
+    for split, frames in splits.items():
+        folder = datasets.survey_cache(frames).with_suffix('')
+        try: paths = datasets.save_overlays(frames, folder, split)
+        except OSError as error: paths = console.print(f'{folder}: pictures cannot be written ({error.strerror})', markup=False)
+        if paths: console.print(f'{split}: labels over images, to be looked at:', *map(str, paths), sep='\n  ', markup=False, soft_wrap=True, highlight=False)
 
 # %% ../nbs/16_cli.ipynb #93e82a24
 @app.command()
@@ -347,19 +390,25 @@ def evaluate(
     how = dict(flip=flip, scales=numbers(scales, ',', '--scales', float), window=height_and_width(window, '--window') if window else None)
     studies, training = load()
     from lora_da_bench.experiments import load_domains
-    from lora_da_bench.runs import write_json
+    from lora_da_bench.datasets import frames_in_classes
+    from lora_da_bench.runs import read_config, write_json
     config, device = training.stored_config(run), training.create_accelerator().device
     if scales != '1' and max(how['scales']) > 8: raise BadInput(f"--scales: expected numbers up to 8, got '{scales}'")
-    domains = load_domains(config.preset, root or config.root)
+    held_out, space = load_domains(config.preset, root or config.root).held_out, training.stored_space(run)
+    lacking = [c for c in space.classes if c not in held_out.space.classes]
+    frames = frames_in_classes(held_out, space)
+    if not root and (change := training.data_change(read_config(run).get('data', {}), dict(held_out=held_out.fingerprint))):
+        errors.print(f'note: the run was made with other data ({change})', markup=False)
     model, iou = training.load_model(run).to(device), None
     def all_frames():
         nonlocal iou
-        for done, iou in studies.evaluate(model, domains.held_out, len(domains.space), device, **how): yield run.name, done, len(domains.held_out)
+        for done, iou in studies.evaluate(model, frames, len(space), device, **how): yield run.name, done, len(frames)
     run_to_end(all_frames())
-    means = class_means(iou, domains.space.classes)
-    write_json(run/'evaluation.json', dict(how, frames=len(domains.held_out), means=means, iou={c: None if v != v else float(v) for c, v in zip(domains.space.classes, iou)}))
+    means = class_means(iou, space.classes)
+    if lacking: console.print(f'note: {root or config.root} has no class {", ".join(lacking)}', markup=False, soft_wrap=True, highlight=False)
+    write_json(run/'evaluation.json', dict(how, frames=len(frames), means=means, iou={c: None if v != v else float(v) for c, v in zip(space.classes, iou)}))
     table = Table('class', Column('IoU', justify='right'), box=box.SIMPLE_HEAD, pad_edge=False)
-    for c, v in zip(domains.space.classes, iou): table.add_row(c, '–' if v != v else f'{v:.3f}')
+    for c, v in zip(space.classes, iou): table.add_row(c, '–' if v != v else f'{v:.3f}')
     for name, v in means.items(): table.add_row(name, f'{v:.3f}', style='bold')
     console.print(table)
 

@@ -4,20 +4,22 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'SMALL', 'PRESETS', 'SWIN_S', 'SWIN_B', 'PUBLISHED', 'DOMAINS', 'BESIDE', 'Recipe', 'create_recipe',
-           'field_errors', 'Preset', 'as_public', 'load_preset', 'smoke', 'load_domains', 'Config', 'public_of',
+           'field_errors', 'Preset', 'as_public', 'load_preset', 'smoke', 'load_domains', 'tell', 'Config', 'public_of',
            'all_options', 'unlike_public']
 
 # %% ../nbs/12_experiments.ipynb #77d57c48
-import json
+import logging
+import os
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .datasets import Domains, camvid_day_dusk, gta5_cityscapes, own_folders, streetscenes, synthia_cityscapes
-from .labels import BadInput
+from .labels import BadInput, printable, read_json
 from .stabilizers import Stabilizer, create_stabilizer, first_problem, stabilizer_options
 
 # %% ../nbs/12_experiments.ipynb #e51e4705
@@ -78,7 +80,7 @@ class Preset(BaseModel):
 
     dataset: Literal['streetscenes', 'camvid', 'gta5-cityscapes', 'synthia-cityscapes', 'folders']
     gap: float = Field(0.5, ge=0, le=1)          # StreetScenes only: the target's style, 0 a game's to 1 a camera's
-    size: tuple[int, int]                        # (H, W) of the target's frames, which are scored whole
+    size: tuple[int, int]                        # (H, W) of the target's frames, which are scored whole; of `folders` H alone counts, W follows each picture
     crop: tuple[int, int]                        # (h, w) that training sees of the target
     source_crop: tuple[int, int] | None = None   # of the source; None: as `crop`
     scale: tuple[float, float] = (1., 1.)        # frames are scaled by a number drawn from this interval before they are cut
@@ -174,8 +176,8 @@ def load_preset(name: str | Path) -> Preset:
     "A preset by name or from a JSON file; raises `BadInput` that names the field"
     if name in PRESETS: return PRESETS[name]
     path = Path(name)
-    if not path.is_file(): raise BadInput(f"preset: '{name}' is unknown; expected {', '.join(PRESETS)}, or a JSON file")
-    with field_errors(path, Preset): return Preset.model_validate_json(path.read_text())
+    if not os.path.lexists(path): raise BadInput(f"preset: '{name}' is unknown; expected {', '.join(PRESETS)}, or a JSON file")
+    with field_errors(path, Preset): return Preset.model_validate(read_json(path, 'expected the JSON file of a preset'))
 
 def smoke(preset: Preset) -> Preset:
     "The same experiment, but tiny: to see that everything works"
@@ -189,7 +191,15 @@ def load_domains(preset: Preset, root: Path | None = None) -> Domains:
     "The preset's datasets; `root` is where files are, for a dataset that has files"
     if preset.dataset == 'streetscenes': return streetscenes(preset.size, preset.gap)
     if root is None: raise BadInput(f'--root: expected the folder of {preset.dataset}')
-    return DOMAINS[preset.dataset](Path(root), preset.size)
+    domains = DOMAINS[preset.dataset](Path(root), preset.size)
+    for frames in (domains.source, domains.target, domains.held_out):
+        for note in frames.notes: tell(note)
+    return domains
+
+@lru_cache(None)
+def tell(note: str):
+    "Log a line once"
+    logging.getLogger('lora_da_bench').warning('note: %s', printable(note))
 
 # %% ../nbs/12_experiments.ipynb #250ad674
 class Config(BaseModel):

@@ -4,21 +4,31 @@
 
 # %% auto #0
 __all__ = ['IGNORE', 'CITYSCAPES', 'CAMVID', 'TRAIN_IDS', 'CITYSCAPES_IDS', 'GTA5', 'SYNTHIA', 'CITYSCAPES_16', 'MEANS',
-           'BadInput', 'Unreadable', 'check_limit', 'in_our_words', 'LabelSpace', 'with_ids', 'narrowed', 'class_means',
-           'read_classes', 'ranges', 'to_classes', 'label_image', 'overlay']
+           'CLASSES_FILE', 'printable', 'BadInput', 'Unreadable', 'check_limit', 'in_our_words', 'read_bytes',
+           'read_json', 'LabelSpace', 'with_ids', 'narrowed', 'class_means', 'read_key', 'is_class_name', 'palette_for',
+           'read_classes', 'named_space', 'in_classes', 'ranges', 'look_up', 'to_classes', 'label_image', 'overlay']
 
 # %% ../nbs/00_labels.ipynb #8c936f7c
 import colorsys
 import json
+import os
+import re
+import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+# %% ../nbs/00_labels.ipynb #558198f1
+def printable(text: str) -> str:
+    "The text in one line for any terminal: line breaks, control characters and bytes that are no UTF-8 are escaped"
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
 # %% ../nbs/00_labels.ipynb #02db8b09
 class BadInput(ValueError):
     "A user's mistake, told in one line that names the file or field and what was expected"
+    def __init__(self, message: str): super().__init__(printable(message))
 
 class Unreadable(BadInput):
     "One damaged file among many: training reports it and takes another, up to a limit"
@@ -36,6 +46,39 @@ def in_our_words(
                          ('Input should be', 'expected')): message = message.replace(theirs, ours)
     return message
 
+# %% ../nbs/00_labels.ipynb #b206e85f
+def read_bytes(
+    path: Path,
+    expected: str = 'expected a file',  # ends the line about what is wrong
+    limit: int = 2**30,                 # bytes
+) -> bytes:
+    "The content of a regular file; raises `Unreadable` for anything else, and for a file larger than `limit`"
+    def problem(what): return Unreadable(f'{path}: {what}; {expected}')
+    try:
+        facts = os.stat(path)
+        if stat.S_ISDIR(facts.st_mode): raise problem('is a folder')
+        if not stat.S_ISREG(facts.st_mode): raise problem('is no regular file')
+        if facts.st_size > limit: raise problem(f'holds {facts.st_size:,} bytes, more than {limit:,}')
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise problem('is a link to a file that is not there' if os.path.islink(path) else 'no such file') from None
+    except OSError as error: raise problem(f'cannot be read ({error.strerror})') from None
+
+# %% ../nbs/00_labels.ipynb #99913d35
+def read_json(path: Path, expected: str = 'expected a JSON file'):
+    "What a JSON file holds; raises `BadInput` for a file that is none, is empty, or has a key twice"
+    def entries(pairs):
+        for i, (key, _) in enumerate(pairs):
+            if any(key == other for other, _ in pairs[:i]): raise BadInput(f'{path}: entry {key} is there twice; {expected}')
+        return dict(pairs)
+    def no_number(text): raise BadInput(f'{path}: holds {text}, which is no JSON; {expected}')
+    data = read_bytes(path, expected, 2**24)
+    if not data.strip(): raise BadInput(f'{path}: is empty; {expected}')
+    try: return json.loads(data, object_pairs_hook=entries, parse_constant=no_number)
+    except BadInput: raise
+    except RecursionError: raise BadInput(f'{path}: is nested too deeply; {expected}') from None
+    except ValueError: raise BadInput(f'{path}: is no JSON; {expected}') from None
+
 # %% ../nbs/00_labels.ipynb #4a074dc9
 IGNORE = 255  # the class id that no loss and no score looks at
 
@@ -47,8 +90,14 @@ class LabelSpace:
     classes: tuple[str, ...]            # K class names; the index is the class id
     palette: tuple[tuple[int, int, int], ...]  # K colours, RGB, 0..255
     ids: dict[int, int] = field(default_factory=dict)  # a dataset's id -> class id or `IGNORE`; empty: ids are class ids
+    colours: bool = False               # whether the ids are colours, 0xRRGGBB
 
     def __len__(self): return len(self.classes)
+
+    @property
+    def plain(self) -> 'LabelSpace':
+        "The same classes where ids are class ids"
+        return replace(self, ids={}, colours=False)
 
 # %% ../nbs/00_labels.ipynb #58dbac39
 CITYSCAPES = LabelSpace(
@@ -105,23 +154,66 @@ def class_means(
         return float(np.nanmean(scores)) if (scores == scores).any() else float('nan')
     return {'mIoU': mean(classes)} | {f'mIoU-{k}': mean(names) for k, names in MEANS.items() if set(names) <= set(classes)}
 
+# %% ../nbs/00_labels.ipynb #fab0a5d6
+CLASSES_FILE = ('expected a JSON object that maps ids 0..255, or colours, to class names or null, '
+                'such as {"0": "road", "7": null} or {"#804080": "road", "#000000": null}')
+
+def read_key(key: str) -> int | None:
+    "The number behind a key of `classes.json`, an id such as 7 or a colour such as #804080; None for anything else"
+    if re.fullmatch('#[0-9a-fA-F]{6}', key): return int(key[1:], 16)
+    return int(key) if re.fullmatch('0|[1-9][0-9]{0,2}', key) and int(key) < 256 else None
+
+def is_class_name(name) -> bool:
+    "Whether it can be a class's name: 1 to 80 characters that can be shown, no space at the ends"
+    return isinstance(name, str) and 0 < len(name) <= 80 and name == name.strip() and name.isprintable()
+
+# %% ../nbs/00_labels.ipynb #888294d8
+def palette_for(classes: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
+    "A colour for each class: Cityscapes' or CamVid's by name, or one from the colour wheel"
+    known = dict(zip(CITYSCAPES.classes, CITYSCAPES.palette)) | dict(zip(CAMVID.classes, CAMVID.palette))
+    wheel = lambda i: tuple(round(255 * c) for c in colorsys.hsv_to_rgb(i * .618 % 1, .65, .9))  # the golden ratio keeps neighbours apart
+    return tuple(known.get(n) or wheel(i) for i, n in enumerate(classes))
+
 # %% ../nbs/00_labels.ipynb #19d07d2c
 def read_classes(
     path: Path,   # JSON, such as {"0": "road", "1": "lane", "7": null}
 ) -> LabelSpace:
-    "A label space from a file of ids and names; raises `BadInput` that names the file and the entry"
-    expected = 'expected a JSON object that maps ids 0..255 to class names or null, such as {"0": "road", "7": null}'
-    try: entries = json.loads(Path(path).read_text())
-    except FileNotFoundError: raise BadInput(f'{path}: no such file; {expected}') from None
-    except ValueError: raise BadInput(f'{path}: is no JSON; {expected}') from None
-    if not isinstance(entries, dict) or not any(entries.values()): raise BadInput(f'{path}: {expected}')
-    for i, name in entries.items():
-        if not (i.isdecimal() and int(i) < 256 and (name is None or isinstance(name, str) and name)): raise BadInput(f'{path}: entry {i}: {name!r}; {expected}')
-    classes = tuple(dict.fromkeys(n for n in entries.values() if n))
-    known = dict(zip(CITYSCAPES.classes, CITYSCAPES.palette)) | dict(zip(CAMVID.classes, CAMVID.palette))
-    wheel = lambda i: tuple(round(255 * c) for c in colorsys.hsv_to_rgb(i * .618 % 1, .65, .9))  # the golden ratio keeps neighbours apart
-    palette = tuple(known.get(n) or wheel(i) for i, n in enumerate(classes))
-    return LabelSpace(Path(path).parent.name, classes, palette, {int(i): classes.index(n) if n else IGNORE for i, n in entries.items()})
+    "A label space from a file of ids, or colours, and names; raises `BadInput` that names the file and the entry"
+    path, names = Path(path), {}
+    entries = read_json(path, CLASSES_FILE)
+    if not isinstance(entries, dict) or not any(entries.values()): raise BadInput(f'{path}: {CLASSES_FILE}')
+    for key, name in entries.items():
+        number = read_key(key)
+        if number is None or not (name is None or is_class_name(name)):
+            raise BadInput(f'{path}: entry {key}: {name!r}; {CLASSES_FILE}; names have 1 to 80 characters, no space at the ends')
+        if number in names: raise BadInput(f'{path}: entry {key} is there twice; {CLASSES_FILE}')
+        names[number] = name
+    if len({key[0] == '#' for key in entries}) > 1: raise BadInput(f'{path}: has both ids and colours; {CLASSES_FILE}')
+    return named_space(path.parent.name, dict(sorted(names.items())), colours=next(iter(entries))[0] == '#')
+
+def named_space(name: str, names: dict[int, str | None], colours: bool) -> LabelSpace:
+    "A label space from a dataset's ids, or colours 0xRRGGBB, and their names, None for those to be ignored; classes in that order"
+    classes = tuple(dict.fromkeys(n for n in names.values() if n))
+    if len(classes) > 254: raise BadInput(f'{name}: has {len(classes)} classes; expected at most 254')
+    first = {n: i for i, n in reversed(names.items())}
+    palette = tuple(tuple(first[n].to_bytes(3, 'big')) for n in classes) if colours else palette_for(classes)
+    return LabelSpace(name, classes, palette, {i: classes.index(n) if n else IGNORE for i, n in names.items()}, colours)
+
+# %% ../nbs/00_labels.ipynb #afefa9c3
+def in_classes(
+    space: LabelSpace,   # of a dataset
+    wanted: LabelSpace,  # whose class ids are wanted: a run's, or the source's
+    name: str,           # of the dataset, for an error
+) -> LabelSpace:
+    "The dataset's ids behind the wanted classes, matched by name; raises `BadInput` for a class that is not among them"
+    unknown = [c for c in space.classes if c not in wanted.classes]
+    if unknown:
+        more = f' (and {len(unknown) - 1} more)' if len(unknown) > 1 else ''
+        raise BadInput(f"{name}: class '{unknown[0]}'{more} is not among those it is to be matched with: "
+                       f"{', '.join(wanted.classes)}; rename it, or map it to null to leave it out")
+    to = [wanted.classes.index(c) for c in space.classes]
+    ids = space.ids or {i: i for i in range(len(space))}
+    return replace(wanted, ids={i: IGNORE if c == IGNORE else to[c] for i, c in ids.items()}, colours=space.colours)
 
 # %% ../nbs/00_labels.ipynb #79e4d5ff
 def ranges(numbers) -> str:
@@ -131,23 +223,33 @@ def ranges(numbers) -> str:
     ends = [n for n in numbers if n + 1 not in numbers]
     return ', '.join(str(a) if a == b else f'{a}..{b}' for a, b in zip(starts, ends))
 
+# %% ../nbs/00_labels.ipynb #a77c1671
+def look_up(ids: np.ndarray, space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
+    "Class ids (H, W) uint8 of a label, and where (H, W) bool the label space does not know them"
+    known = dict(sorted((space.ids or {i: i for i in range(len(space))}).items()))
+    if not space.colours: known = {IGNORE: IGNORE} | known
+    keys, values = (np.array(list(x)) for x in zip(*sorted(known.items())))
+    if space.colours or ids.dtype != np.uint8:
+        place = np.searchsorted(keys, ids).clip(max=len(keys) - 1)
+        return values[place].astype(np.uint8), keys[place] != ids
+    table, unknown = np.zeros(256, np.uint8), np.ones(256, bool)
+    table[keys], unknown[keys] = values, False
+    return table[ids], unknown[ids]
+
 def to_classes(
-    ids: np.ndarray,      # (H, W) of a dataset's own ids, 0..255 or 16-bit
+    ids: np.ndarray,      # (H, W) of a dataset's own ids, or of colours 0xRRGGBB
     space: LabelSpace,
     name: str = 'label',  # what to call it in an error: usually the file's path
 ) -> np.ndarray:          # (H, W) uint8 of class ids, 0..K-1 or `IGNORE`
     "Map a dataset's ids to class ids; raises `BadInput` for an id outside the label space"
-    unknown, known = 254, space.ids or {i: i for i in range(len(space))}
-    table = np.full(256, unknown, np.uint8)
-    table[IGNORE] = IGNORE
-    table[list(known)] = list(known.values())
-    small = ids.astype(np.uint8)
-    classes = table[small]
-    if (wrong := (classes == unknown) | (small != ids)).any():
-        outside = sorted(set(ids[wrong].tolist()))
-        raise BadInput(f'{name}: id {", ".join(map(str, outside[:5]))} is outside the label space {space.name}, '
-                       f'which knows {ranges({*known, IGNORE})}')
-    return classes
+    classes, unknown = look_up(ids, space)
+    if not unknown.any(): return classes
+    outside = np.unique(ids[unknown]).tolist()
+    if space.colours:
+        raise BadInput(f'{name}: colour {", ".join(f"#{c:06x}" for c in outside[:5])} ({len(outside)} in all) is outside the label space '
+                       f'{space.name}, which knows {len(space.ids)} colours')
+    raise BadInput(f'{name}: id {", ".join(map(str, outside[:5]))} is outside the label space {space.name}, '
+                   f'which knows {ranges({*(space.ids or range(len(space))), IGNORE})}')
 
 # %% ../nbs/00_labels.ipynb #6f86a08d
 def label_image(

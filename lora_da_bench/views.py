@@ -9,6 +9,7 @@ __all__ = ['JITTER', 'VIEWS', 'seed_step', 'View', 'weak_view', 'same_colours', 
 # %% ../nbs/03_views.ipynb #d5b80ad7
 import os
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -170,7 +171,7 @@ class Safely(Dataset):
         except BadInput as problem: return problem
 
 def frame_by_frame(
-    frames: Dataset,         # all of one size
+    frames: Dataset,
     first: int | None = None,  # only so many of them
 ) -> Iterator[list]:         # of (image (3, H, W), label (H, W)), uint8, or the problem in its place
     "Every frame once, a few at a time if they are small"
@@ -180,11 +181,11 @@ def frame_by_frame(
     return iter(DataLoader(chosen, at_once, num_workers=0 if frames.kept_in_memory else n_workers(), collate_fn=list))
 
 def in_order(
-    frames: Dataset,         # all of one size
+    frames: Dataset,
     first: int | None = None,  # only so many of them
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # images (B, 3, H, W) and labels (B, H, W), uint8
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # images (B, 3, H, W) and labels (B, H, W), uint8, of one size
     "Every frame once, a few at a time if they are small; raises `BadInput` for a file that can't be read"
     for items in frame_by_frame(frames, first):
         for problem in items:
             if isinstance(problem, BadInput): raise problem
-        yield tuple(map(torch.stack, zip(*items)))
+        for _, alike in groupby(items, key=lambda item: item[0].shape): yield tuple(map(torch.stack, zip(*alike)))

@@ -4,13 +4,19 @@ A row is a command line, what its line must say, and a function that puts the ba
 that folder and `{runs}` the finished runs of a tiny quickstart, which rows share and must not change."""
 
 import json
+import os
 import shlex
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import pytest
+from PIL import Image
 from test_bad_input import is_one_line
 
 
@@ -23,12 +29,17 @@ class Row(NamedTuple):
 def row(command: str, *says: str, make=None): return Row(command, says, make)
 
 
-def file(name: str, content: bytes | str):
-    "Put a file into `tmp`"
-    def make(tmp, runs):
-        (tmp/name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp/name).write_bytes(content.encode() if isinstance(content, str) else content)
-    return make
+def put(path: Path, content):
+    "Write a file: a picture, bytes, text, or what stands for no file at all"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file() or path.is_symlink(): path.unlink()
+    if isinstance(content, Image.Image): content.save(path)
+    elif callable(content): content(path)
+    elif isinstance(content, bytes): path.write_bytes(content)
+    else: path.write_text(content)
+
+
+def file(name: str, content): return lambda tmp, runs: put(tmp/name, content)
 
 
 def preset(says: str, recipe: str = 'plain', stabilizer: str = 'lora', name: str = 'streetscenes', **changes):
@@ -76,13 +87,7 @@ OPTIONS = [
     row(f'predict {{runs}}/none-seed0 {PICTURE} --out {{tmp}}/file', '--out: {tmp}/file: is a file, expected a folder', make=file('file', '')),
     row('ablation --preset {tmp}/ablation.json --out {tmp}', '{tmp}/ablation.json: would be written over what was given',
         make=lambda tmp, runs: preset('').make(tmp, runs) or (tmp/'p.json').rename(tmp/'ablation.json')),
-    # a preset's file
-    row('train --preset {tmp}/p.json --out {tmp}/out', 'p.json: ', 'JSON', make=file('p.json', '')),
-    row('train --preset {tmp}/p.json --out {tmp}/out', 'p.json: ', 'JSON', make=file('p.json', b'\xff\xfe\x00binary')),
-    row('train --preset {tmp}/p.json --out {tmp}/out', 'p.json: ', 'JSON', make=file('p.json', '{"dataset": ')),
-    row('train --preset {tmp}/p.json --out {tmp}/out', 'p.json: ', make=file('p.json', '[' * 100_000)),
-    row('train --preset {tmp}/p.json --out {tmp}/out', 'p.json: field the file: ', make=file('p.json', '[1]')),
-    row('train --preset {tmp}/p.json --out {tmp}/out', 'p.json: field dataset: ', make=file('p.json', '{}')),
+    # a preset's numbers
     preset('field stepps: unknown; expected one of dataset', stepps=3),
     preset('field dataset: expected', dataset='kitti'),
     preset('field gap: expected a number less than or equal to 1', gap=2),
@@ -173,7 +178,176 @@ OPTIONS = [
     row('predict {runs}/none-seed0 {tmp}/empty --out {tmp}/out', 'empty: holds no pictures', make=lambda tmp, runs: (tmp/'empty').mkdir()),
 ]
 
-FILES = []   # pictures, labels, classes.json, the layout of datasets
+# --- pictures, labels, classes.json, the layout of datasets
+
+SIZE = 48, 36   # (W, H) of the pictures below
+
+
+def ids(value=0, mode='L', size=SIZE): return Image.new(mode, size, value)
+
+
+def own(changes: dict | None = None, classes='{"0": "road", "1": "sky"}'):
+    "One's own data in `tmp/own`, two labelled source frames, one target and one held-out frame, and then the changes: path -> content, None removes"
+    def make(tmp, runs):
+        root = tmp/'own'
+        for part, n in (('source', 2), ('target', 1), ('held-out', 1)):
+            for i in range(n): put(root/part/f'images/{i}.png', Image.new('RGB', SIZE, (40 * i, 90, 90)))
+        for i in range(2): put(root/f'source/labels/{i}.png', ids(i))
+        put(root/'classes.json', classes)
+        for path, content in (changes or {}).items():
+            if content is not None: put(root/path, content)
+            elif (root/path).is_dir(): shutil.rmtree(root/path)
+            else: (root/path).unlink()
+    return make
+
+
+def header_only(w: int, h: int) -> bytes:
+    "A PNG that claims a size and holds nothing"
+    chunk = lambda kind, body: struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', w, h, 8, 2, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(b'0')) + chunk(b'IEND', b'')
+
+
+def cut(ending: str) -> bytes:
+    "The first half of a picture of noise"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    data = cv2.imencode(ending, pixels)[1].tobytes()
+    return data[:len(data) // 2]
+
+
+def to_nowhere(path): path.symlink_to(path.parent/'nowhere')
+def to_itself(path): path.symlink_to(path)
+def pipe(path): os.mkfifo(path)
+def folder(path): path.mkdir()
+def gigantic(path): path.touch(); os.truncate(path, 2**31)   # sparse: takes no room
+def floats(path): Image.fromarray(np.zeros((36, 48), np.float32)).save(path, format='TIFF')
+def sixteen_bits(path): cv2.imwrite(str(path), np.zeros((36, 48, 3), np.uint16))
+def a_jpeg(path): Image.new('L', SIZE).save(path, format='JPEG')
+def turned(orientation, size=SIZE):
+    exif = Image.Exif()
+    exif[274] = orientation
+    return lambda path: Image.new('RGB', size).save(path, exif=exif)
+
+
+PREDICT = "predict {runs}/none-seed0 {tmp}/%s --out {tmp}/out"
+TRAIN = 'train --preset folders --root {tmp}/own --out {tmp}/out'
+PRESET = 'train --preset {tmp}/p.json --out {tmp}/out'
+MINE = '{tmp}/own/classes.json: '
+
+
+def predict(name, content, *says): return row(PREDICT % name, f'{{tmp}}/{name}: ', *says, make=file(name, content))
+def classes(content, *says): return row(TRAIN, MINE, *says, make=own({'classes.json': content}))
+def entries(*says, **named): return classes(json.dumps(named), *says)
+def data(changes, *says): return row(TRAIN, *says, make=own(changes))
+def preset_file(content, *says): return row(PRESET, '{tmp}/p.json: ', *says, make=file('p.json', content))
+
+
+FILES = [
+    predict('x.png', '', 'expected a JPEG or PNG image (or WebP, TIFF, BMP), but it cannot be read as one'),
+    predict('x.jpg', 'text', 'it cannot be read as one'),
+    predict('x.png', '<svg xmlns="http://www.w3.org/2000/svg"/>', 'it cannot be read as one'),
+    predict('x.gif', lambda p: Image.new('L', SIZE).save(p), 'it cannot be read as one'),
+    *(predict(f'x{e}', cut(e), 'it cannot be read as one') for e in ('.png', '.jpg', '.webp', '.tif', '.bmp')),
+    predict('x.png', header_only(20_000, 20_000), 'has more than 134,217,728 pixels'),
+    predict('x.png', header_only(12_000, 12_000), 'is 12000 x 12000 pixels; expected at most 134,217,728 in all'),
+    predict('x.png', header_only(1, 100_000), 'is 1 x 100000 pixels; expected one side at most 32 times the other'),
+    predict('x.png', header_only(100_000, 1), 'is 100000 x 1 pixels; expected one side at most 32 times the other'),
+    predict('x.png', header_only(SIZE[0], 0), 'it cannot be read as one'),
+    predict('x.tif', floats, 'holds 32-bit values; expected 8 or 16 bits a channel'),
+    predict('x.png', gigantic, 'holds 2,147,483,648 bytes, more than 1,073,741,824'),
+    predict('x.png', pipe, 'is no regular file'),
+    predict('x.png', to_nowhere, 'is a link to a file that is not there'),
+    predict('x.png', to_itself, 'cannot be read (Too many levels of symbolic links)'),
+    row(PREDICT % ('x' * 300 + '.png'), 'cannot be read (File name too long)'),
+    row(PREDICT % 'x.png/y.png', '{tmp}/x.png/y.png: cannot be read (Not a directory)', make=file('x.png', '')),
+    row(PREDICT % 'x.png', '{tmp}/x.png: no such file'),
+    row('predict {runs}/none-seed0 /dev/zero --out {tmp}/out', '/dev/zero: is no regular file'),
+    row(PREDICT % "'caf\udce9.png'", r'caf\udce9.png: ', 'it cannot be read as one', make=file('caf\udce9.png', 'text')),   # Latin-1, and no UTF-8
+    row(PREDICT % "'two\nlines.png'", r'two\nlines.png: no such file'),
+    row(PREDICT % "'\x1b[31mred.png'", r'\x1b[31mred.png: no such file'),
+
+    row(TRAIN, MINE, 'no such file; expected a JSON object that maps ids 0..255', make=own({'classes.json': None})),
+    classes(folder, 'is a folder; expected a JSON object'),
+    classes(pipe, 'is no regular file'),
+    classes(to_nowhere, 'is a link to a file that is not there'),
+    classes(to_itself, 'cannot be read (Too many levels of symbolic links)'),
+    classes(gigantic, 'holds 2,147,483,648 bytes'),
+    classes('', 'is empty'),
+    classes(b'\x00\xff\xfe\x80', 'is no JSON'),
+    classes(cut('.png'), 'is no JSON'),
+    classes('{"0": "road", "1"', 'is no JSON'),
+    classes('[' * 100_000, 'is nested too deeply'),
+    classes('{"0": "road", "0": "sky"}', 'entry 0 is there twice'),
+    classes('{"0": NaN}', 'holds NaN, which is no JSON'),
+    classes('["road", "sky"]', 'expected a JSON object that maps ids'),
+    classes('7', 'expected a JSON object'),
+    classes('{}', 'expected a JSON object'),
+    entries('expected a JSON object', **{'0': None}),
+    *(entries(f'entry {key}: ', **{'0': 'road', key: 'sky'}) for key in ('256', '-1', '07', '1.0', '٣', 'x', '#fff', '#gggggg', '')),
+    *(entries('entry 1: ', **{'0': 'road', '1': name}) for name in (7, '', ' sky', 'sky ', 'a\nb', '\x1b[2J', 'x' * 81, ['sky'], True)),
+    entries('entry #8AD280 is there twice', **{'#8ad280': 'sky', '#8AD280': 'road'}),
+    entries('has both ids and colours', **{'#8ad280': 'sky', '1': 'road'}),
+    row(TRAIN, 'has 300 classes; expected at most 254', make=own({'classes.json': json.dumps({f'#{i:06x}': f'class {i}' for i in range(300)})})),
+    row(TRAIN, '{tmp}/own: the classes of the source are road; expected at least two', make=own({'classes.json': '{"0": "road", "1": null}'})),
+
+    row(TRAIN, '{tmp}/own: expected the folders source, target and held-out', make=file('own', 'a file')),
+    data({'source': None}, '{tmp}/own: expected the folders source, target and held-out'),
+    data({'held-out': None}, '{tmp}/own/held-out: expected a folder images'),
+    data({'target/images': None, 'target/x': ''}, '{tmp}/own/target: expected a folder images'),
+    data({'target/images': None, 'target/images/x.gif': ''}, '{tmp}/own/target/images: holds no images that are read (.jpg, ', '1 other entries are not read, such as x.gif'),
+    data({'target/images': None, 'target/images/.hidden.png': ''}, '{tmp}/own/target/images: holds no images that are read'),
+    data({'source/images/0.jpg': ''}, '{tmp}/own/source/images/0.jpg: is called as 0.png is; expected one file a name'),
+    data({'source/labels': None}, '{tmp}/own/source/labels: expected labels for the source, found none'),
+    data({'source/labels/1.png': None}, '{tmp}/own/source/images/1.png: has no label of the same name (source: 2 images, 1 labels)'),
+    data({'source/labels/1.png': None, 'source/labels/1.jpg': a_jpeg}, '{tmp}/own/source/images/1.png: has no label'),
+    data({'source/labels': None, 'source/labels/0.jpg': a_jpeg}, '{tmp}/own/source/labels: holds no images that are read (.png); 1 other entries are not read, such as 0.jpg'),
+    data({'source/labels/0.png': a_jpeg}, '{tmp}/own/source/labels/0.png: is a JPEG; expected a label as PNG'),
+    data({'source/labels/0.png': ids(0, size=(36, 48))}, '{tmp}/own/source/labels/0.png: is 36 x 48 pixels, its image 48 x 36; expected the same size'),
+    data({'source/labels/0.png': ids(2)}, '{tmp}/own/source/labels/0.png: id 2 is outside the label space own'),
+    data({'source/labels/0.png': Image.new('I;16', SIZE, 771)}, '{tmp}/own/source/labels/0.png: id 771 is outside'),
+    data({'source/labels/0.png': ids(0, 'RGB')}, 'labels/0.png: expected a label with one 8-bit channel of ids, got mode RGB; colours are read where classes.json has them'),
+    data({'source/labels/0.png': ids(0, 'LA')}, 'labels/0.png: expected a label with one 8-bit channel of ids, got mode LA'),
+    data({'source/labels/0.png': sixteen_bits}, 'labels/0.png: expected a label with one 8-bit channel of ids, got mode RGB'),
+    data({f'source/labels/{i}.png': ids(255) for i in range(2)}, "own: none of the source's 2 labels has a pixel of any class"),
+    data({'source/images/0.png': pipe}, '{tmp}/own/source/images/0.png: is no regular file'),
+    data({'source/images/0.png': folder}, '{tmp}/own/source/images/0.png: is a folder'),
+    data({'source/images/0.png': to_nowhere}, '{tmp}/own/source/images/0.png: is a link to a file that is not there'),
+    data({'source/labels/0.png': to_itself}, '{tmp}/own/source/labels/0.png: cannot be read (Too many levels'),
+    data({'source/images/0.png': header_only(1, 100_000)}, '{tmp}/own/source/images/0.png: is 1 x 100000 pixels'),
+    data({'source/images/caf\udce9.png': ''}, r'source/images/caf\udce9.png: has no label of the same name'),
+    *(data({'source/images/0.png': turned(o)}, f'images/0.png: is to be turned (EXIF orientation {o}), ', 'labels/0.png is not') for o in (2, 3, 4)),
+    data({'source/images/0.png': turned(6)}, 'labels/0.png: is 48 x 36 pixels, its image 36 x 48; expected the same size'),
+    data({'source/images/0.png': turned(6, (40, 40)), 'source/labels/0.png': ids(size=(40, 40))}, 'images/0.png: is to be turned (EXIF orientation 6)'),
+    data({'classes.json': '{"#000000": "road", "#0000ff": "sky"}', 'source/labels/0.png': ids('#0000fe', 'RGB')},
+         'labels/0.png: colour #0000fe (1 in all) is outside the label space own, which knows 2 colours'),
+    data({'classes.json': '{"#000000": "road", "#0000ff": "sky"}', 'source/labels/0.png': sixteen_bits}, 'labels/0.png: expected a label with colours of 8 bits a channel, got 16'),
+    data({'target/classes.json': '{"0": "house"}', 'target/labels/0.png': ids()}, "{tmp}/own/target: class 'house' is not among those it is to be matched with: road, sky"),
+    data({'held-out/classes.json': '{"1": null'}, '{tmp}/own/held-out/classes.json: is no JSON'),
+
+    *(row(f'data check {name} {{tmp}}/nowhere', f'{{tmp}}/nowhere: no such folder; expected that of {name}') for name in ('gta5', 'synthia', 'cityscapes', 'camvid', 'folder', 'folders')),
+    row('data check gta6 {tmp}', "NAME: 'gta6' is unknown; expected gta5, synthia"),
+    row('data check gta5 {tmp}/' + 'x' * 300, 'no such folder; expected that of gta5'),
+    row('data check gta5 {tmp}/loop', '{tmp}/loop: no such folder', make=file('loop', to_itself)),
+    row('data check gta5 {tmp}/file', '{tmp}/file: no such folder', make=file('file', '')),
+    row('data check gta5 {tmp}', '{tmp}/labels: no such folder', make=file('images/0.png', ids())),
+    row('data check synthia {tmp}', '{tmp}/GT/LABELS: no such folder', make=file('RGB/0.png', ids())),
+    row('data check camvid {tmp}', '{tmp}: expected CamVid with the folders train, trainannot, test, testannot'),
+    row('data check cityscapes {tmp}', '{tmp}: expected Cityscapes with the folder leftImg8bit/train'),
+    row('data check cityscapes {tmp}', 'leftImg8bit/train: holds no images that are read (.png)', make=file('leftImg8bit/train/ulm/x.png', '')),
+    row('data check folder {tmp}', '{tmp}: expected a folder images, and labels where there are any'),
+    row('data check folders {tmp}/own', "{tmp}/own/held-out: class 'house' is not among those it is to be matched with",
+        make=own({'held-out/classes.json': '{"0": "house"}', 'held-out/labels/0.png': ids()})),
+    row('data check folders {tmp}/own', '{tmp}/own: expected the folders source, target and held-out', make=own({'source': None})),
+
+    preset_file('', 'is empty; expected the JSON file of a preset'),
+    preset_file(b'\x80\x81', 'is no JSON'),
+    preset_file('[' * 100_000, 'is nested too deeply'),
+    preset_file('[]', 'field the file'),
+    preset_file('{"steps": 1, "steps": 2}', 'entry steps is there twice'),
+    preset_file('{"lr": Infinity}', 'holds Infinity, which is no JSON'),
+    preset_file(folder, 'is a folder'),
+    preset_file(pipe, 'is no regular file'),
+    preset_file(to_nowhere, 'is a link to a file that is not there'),
+]
 
 STORE = []   # runs' folders, report, app
 

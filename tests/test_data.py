@@ -3,8 +3,11 @@
 import json
 import shutil
 import signal
+import struct
 import subprocess
 import time
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from lora_da_bench import datasets
 from lora_da_bench.experiments import PRESETS
 from lora_da_bench.labels import CITYSCAPES, SYNTHIA, label_image
 from lora_da_bench.runs import find_runs, labelled_frames, read_metrics, weights_path
+from lora_da_bench.scenes import scene
 
 
 @pytest.mark.parametrize('name, frames', [('gta5', 4), ('synthia', 4), ('cityscapes', 27)])
@@ -219,6 +223,256 @@ def test_own_folders(cli, published, tmp_path):
     assert find_runs(tmp_path/'out')[0]['mixed-lora-seed0']['classes'] == ['road', 'house', 'sky']
     shutil.rmtree(tmp_path/'own/source/labels')
     is_one_line(cli('train', '--preset', tmp_path/'own.json', '--root', tmp_path/'own', '--out', tmp_path/'other'), 'source/labels: expected labels for the source, found none')
+
+
+# --- one's own data
+
+CLASSES = ('road', 'sky', 'other')
+
+
+def write_own(root: Path, sizes=dict(source=[(36, 64)] * 3, target=[(48, 64), (64, 48)], **{'held-out': [(48, 64), (40, 80)]})) -> Path:
+    "Frames of one's own: parts of different shapes, every part labelled, ids in no order, a byte order mark, and a file name that is no UTF-8"
+    for part, shapes in sizes.items():
+        for i, (h, w) in enumerate(shapes):
+            image, label = scene((part == 'source', i), (2 * h, 2 * w), 0. if part == 'source' else .5)   # twice as large as it is trained on
+            name = root/part/'images'/('caf\udce9.png' if (part, i) == ('target', 1) else f'{i}.png')
+            for path, pixels in ((name, image), (root/part/'labels'/name.name, np.where(label == 255, 7, np.where(label == 0, 2, np.where(label == 10, 9, 4))).astype(np.uint8))):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    (root/'classes.json').write_bytes(b'\xef\xbb\xbf' + json.dumps({'9': 'sky', '7': None, '4': 'other', '2': 'road'}).encode())
+    return root
+
+
+def own_preset(path: Path, **changes) -> Path:
+    small = dict(size=(48, 64), crop=(32, 48), source_steps=3, steps=4, eval_every=2, decoder_channels=16, batch_size=2, seen=2, probes=2, rounds=1, warmup=2)
+    path.write_text(json.dumps(json.loads(PRESETS['folders'].model_dump_json()) | small | changes))
+    return path
+
+
+@pytest.fixture(scope='module')
+def own_runs(tmp_path_factory):
+    "One's own data, and a source model and an adaptation trained on them: (data, preset, runs)"
+    tmp = tmp_path_factory.mktemp('own')
+    data, preset, runs = write_own(tmp/'own'), own_preset(tmp/'own.json'), tmp/'runs'
+    done = subprocess.run(command('train', '--preset', preset, '--root', data, '--recipe', 'mixed', '--stabilizer', 'none', '--out', runs), capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return data, preset, runs
+
+
+def score(cli, run, root) -> dict:
+    code, out, err = cli('evaluate', run, '--root', root)
+    assert code == 0, err
+    return json.loads((run/'evaluation.json').read_text())
+
+
+def test_a_score_is_what_predict_is_worth(cli, own_runs, tmp_path):
+    "The IoU of the label maps that `predict` writes, by literal NumPy, is the score of the run; pictures keep their shape and their size"
+    data, _, runs = own_runs
+    run, pictures = runs/'mixed-none-seed0', sorted((data/'held-out/images').iterdir())
+    assert cli('predict', run, *pictures, '--out', tmp_path/'out')[0] == 0
+    ids = json.loads((run/'config.json').read_text())['classes']
+    assert ids == ['road', 'other', 'sky']   # by their smallest id, whatever the order in the file
+    overlap, union = np.zeros(3), np.zeros(3)
+    for picture in pictures:
+        predicted, truth = (np.array(Image.open(p)) for p in (tmp_path/'out'/picture.name, data/'held-out/labels'/picture.name))
+        assert predicted.shape == truth.shape
+        for c, i in enumerate((2, 4, 9)):
+            known = truth != 7
+            overlap[c] += ((predicted == c) & (truth == i) & known).sum()
+            union[c] += (((predicted == c) | (truth == i)) & known).sum()
+    result = score(cli, run, data)
+    np.testing.assert_allclose(list(result['iou'].values()), overlap / union)
+    assert find_runs(runs)[0]['mixed-none-seed0']['metrics'].target_miou.iloc[-1] == pytest.approx(result['means']['mIoU'], abs=1e-6)
+
+
+def test_classes_are_matched_by_name(cli, own_runs, tmp_path):
+    data, _, runs = own_runs
+    run = shutil.copytree(runs, tmp_path/'runs')/'mixed-none-seed0'
+    expected, other = score(cli, run, data), shutil.copytree(data, tmp_path/'other')
+    names, ids = {'2': 'road', '4': 'other', '9': 'sky', '7': None}, {2: 90, 4: 30, 9: 20, 7: 10}
+    write = lambda names: (other/'classes.json').write_text(json.dumps(names))
+    write(dict(reversed(names.items())))
+    assert score(cli, run, other) == expected                                        # another order of entries
+    for path in other.glob('*/labels/*.png'): Image.fromarray(np.vectorize(ids.get)(np.array(Image.open(path))).astype(np.uint8)).save(path)
+    write({str(ids[int(i)]): n for i, n in names.items()})
+    assert score(cli, run, other) == expected                                        # other ids, so classes are numbered in another order
+    write({'90': 'road', '30': None, '20': 'sky', '10': None})
+    few = score(cli, run, other)
+    assert few['iou']['other'] is None and few['iou']['road'] is not None            # fewer classes
+    assert 'has no class other' in cli('evaluate', run, '--root', other)[1]
+    write({'90': 'street', '30': 'other', '20': 'sky', '10': None})
+    is_one_line(cli('evaluate', run, '--root', other), "held-out/images: class 'street' is not among those it is to be matched with: road, other, sky")
+
+
+def test_data_that_changed_since(own_runs, tmp_path, cli, caplog):
+    "A finished run is said to be of other data and left alone; one that is not finished does not go on with them; an old run that has no fingerprint says nothing"
+    data, preset, runs = shutil.copytree(own_runs[0], tmp_path/'own'), own_runs[1], shutil.copytree(own_runs[2], tmp_path/'runs')
+    for config in runs.glob('*/config.json'): config.write_text(config.read_text().replace(str(own_runs[0]), str(data)))
+    train = lambda: cli('train', '--preset', preset, '--root', data, '--recipe', 'mixed', '--stabilizer', 'none', '--out', runs)
+    assert train()[0] == 0 and not caplog.text                                       # a copy is the same data
+    label = data/'source/labels/0.png'
+    pixels = np.array(Image.open(label))
+    pixels[0, 0] = 4 if pixels[0, 0] == 2 else 2
+    Image.fromarray(pixels).save(label)                                              # one pixel of one label
+    before = (runs/'mixed-none-seed0/metrics.jsonl').read_text()
+    code, out, err = train()
+    assert code == 0 and (runs/'mixed-none-seed0/metrics.jsonl').read_text() == before
+    for name in ('source-seed0', 'mixed-none-seed0'): assert f'{name}: finished on other data (source: 3 frames as then, but files or what labels mean differ)' in caplog.text
+    (runs/'mixed-none-seed0/model.safetensors').unlink()
+    caplog.clear()
+    is_one_line(train(), 'mixed-none-seed0: was begun on other data (source: 3 frames as then', 'bring them back or choose another --out')
+    for config in runs.glob('*/config.json'):
+        config.write_text(json.dumps({k: v for k, v in json.loads(config.read_text()).items() if k != 'data'}))
+    caplog.clear()
+    assert train()[0] == 0 and not caplog.text
+
+
+def test_classes_that_were_renumbered_since(own_runs, tmp_path, cli):
+    "An adaptation numbers classes as the source model that it starts from, whatever the ids are now"
+    data, preset, runs = shutil.copytree(own_runs[0], tmp_path/'own'), own_runs[1], tmp_path/'runs'
+    shutil.copytree(own_runs[2]/'source-seed0', runs/'source-seed0')
+    path = runs/'source-seed0/config.json'
+    config = json.loads(path.read_text()) | dict(root=str(data), classes=['sky', 'other', 'road'])   # as an older version, which went by the order in the file, could have
+    path.write_text(json.dumps({k: v for k, v in config.items() if k != 'data'}))
+    assert cli('train', '--preset', preset, '--root', data, '--recipe', 'mixed', '--stabilizer', 'none', '--out', runs)[0] == 0
+    adapted = runs/'mixed-none-seed0'
+    assert json.loads((adapted/'config.json').read_text())['classes'] == ['sky', 'other', 'road']
+    truth = np.array(Image.open(adapted/'snapshots/label/00.png'))
+    stored = np.array(Image.open(data/'held-out/labels/0.png').resize((64, 48), Image.NEAREST))
+    assert (truth[stored == 9] == 0).all() and (truth[stored == 2] == 2).all()
+
+
+def test_rounds_on_frames_of_several_shapes_and_painted_labels(own_runs, tmp_path, cli):
+    data = shutil.copytree(own_runs[0], tmp_path/'own')
+    colours = {2: (128, 64, 128), 4: (1, 2, 3), 9: (70, 130, 180), 7: (0, 0, 0)}
+    for path in data.glob('source/labels/*.png'):
+        label = np.array(Image.open(path))
+        Image.fromarray(sum(np.where(label[..., None] == i, np.array(c), 0) for i, c in colours.items()).astype(np.uint8)).save(path)
+    (data/'source/classes.json').write_text(json.dumps({'#804080': 'road', '#010203': 'other', '#4682B4': 'sky', '#000000': None}))
+    code, _, err = cli('train', '--preset', own_preset(tmp_path/'p.json'), '--root', data, '--recipe', 'transda', '--stabilizer', 'ema', '--out', tmp_path/'out')
+    assert code == 0, err
+    runs, skipped = find_runs(tmp_path/'out')
+    assert 'loss/target' in runs['transda-ema-seed0-round1']['metrics'] and not skipped
+    labels = {Image.open(p).size for p in (tmp_path/'out/transda-ema-seed0-round0/pseudo-labels').glob('*.png')}
+    assert labels == {(64, 48), (36, 48)}                                            # two shapes, one height
+    source = json.loads((tmp_path/'out/source-seed0/config.json').read_text())
+    assert source['classes'] == ['other', 'sky', 'road'] and source['palette'][0] == [1, 2, 3]
+
+
+def test_check_of_all_parts(own_runs, cli, tmp_path):
+    data = shutil.copytree(own_runs[0], tmp_path/'own')
+    shutil.copy(data/'target/images/0.png', data/'held-out/images/0.png'); shutil.copy(data/'target/labels/0.png', data/'held-out/labels/0.png')
+    (data/'source/images/notes.txt').write_text('') ; (data/'source/images/._0.png').write_text('')
+    code, out, err = cli('data', 'check', 'folders', data)
+    text = ' '.join(out.split())
+    assert code == 0 and err == '' and 'No problems.' in out, err
+    assert 'source: the preset folders sees them as high as 120 pixels: 212 x 120' in text and 'target: the preset folders sees them as high as 120 pixels: 88 x 120, 160 x 120' in text
+    assert '1 pictures of target are in held-out too, such as ' in text and '1 other entries are not read, such as notes.txt' in text
+    pictures = [Path(line.strip()) for line in out.splitlines() if line.startswith('  /')]
+    assert len(pictures) == 3 + 2 + 2
+    with Image.open(pictures[0]) as picture: assert picture.size == (128, 72)
+
+
+def own_part(root: Path, labels: list, names='{"0": "road", "1": "sky"}', ending='png') -> Path:
+    "One folder with white images and these labels"
+    for i, label in enumerate(labels):
+        for kind, picture, e in (('images', Image.new('RGB', label.size, 'white'), 'png'), ('labels', label, ending)):
+            (root/kind).mkdir(parents=True, exist_ok=True)
+            picture.save(root/kind/f'{i}.{e}')
+    (root/'classes.json').write_text(names)
+    return root
+
+
+def test_check_of_labels_that_are_no_ids(cli, tmp_path):
+    "One line a kind, with a count and an example"
+    flat = lambda value, mode='L': Image.new(mode, (8, 8), value)
+    def indexed(colour):
+        label = flat(1, 'P')
+        label.putpalette([0, 0, 0, *colour])
+        return label
+    def check(name, *args, **how):
+        code, out, err = cli('data', 'check', 'folder', own_part(tmp_path/name, *args, **how))
+        return code, ' '.join(out.split()), err.splitlines()
+    code, _, lines = check('palettes', [indexed((9, 9, 9)), indexed((8, 8, 8)), indexed((7, 7, 7))])
+    assert code == 2 and len(lines) == 2 and 'the palettes of 2 labels differ from the others, so an index is no id: 1 is #090909 in 0 and #080808 in 1' in lines[0]
+    mask = Image.fromarray(np.array([[0, 255]], np.uint8).repeat(2, 0))
+    code, _, lines = check('masks', [mask, mask])
+    assert code == 2 and len(lines) == 2 and 'all 2 labels hold the ids 0 and 255 alone, and 255 is ignored; where 255 is a class, say so in classes.json: "255": "name"' in lines[0]
+    assert check('mapped', [mask, mask], '{"0": "ground", "255": "thing"}')[0] == 0
+    code, _, lines = check('void', [flat(255)] * 3)
+    assert code == 2 and len(lines) == 2 and 'none of the 3 labels has a pixel of any class: 0, 1, 2' in lines[0]
+    code, out, lines = check('absent', [flat(1), flat(255)])
+    assert code == 0 and not lines and '1 of the 2 classes hold no pixel: road' in out and '1 labels have no pixel of any class, such as 1' in out
+    is_one_line(cli('data', 'check', 'folder', own_part(tmp_path/'jpeg', [flat(0), flat(1)], ending='jpg')), 'jpeg/labels: holds no images that are read (.png); 2 other entries are not read, such as 0.jpg, 1.jpg')
+    code, out, lines = check('painted', [flat('#0000ff', 'RGB'), flat('#804080', 'RGB'), flat('#0000ff', 'RGB')])
+    assert code == 2 and len(lines) == 4 and '#0000ff 66.67% #804080 33.33%' in out
+    code, out, lines = check('half', [flat('#0000ff', 'RGB'), flat('#804080', 'RGB')], '{"#0000ff": "sky", "#000000": "road"}')
+    assert code == 2 and '1.png: colour #804080 (1 in all) is outside' in lines[0] and '#804080 100.00%' in out
+    code, out, lines = check('many', [flat(9)] * 25)
+    assert code == 2 and len(lines) == 22 and lines[20].startswith('problem: ... and 5 more: id  is outside')
+
+
+def test_stored_values(tmp_path):
+    "Grey of 2 and 4 bits holds small numbers that Pillow stretches; a 12-bit picture in a 16-bit file is told"
+    import cv2
+    for path, bits in ((tmp_path/'two/labels/0.png', 2), (tmp_path/'four/labels/0.png', 4)):
+        own_part(path.parents[1], [Image.new('L', (8, 2))], json.dumps({str(i): f'class {i}' for i in range(16)}))
+        values = np.arange(16).reshape(2, 8) % 2 ** bits
+        chunk = lambda kind, body: struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+        rows = b''.join(b'\0' + np.packbits([int(b) for v in row for b in f'{v:0{bits}b}']).tobytes() for row in values)
+        path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 8, 2, bits, 0, 0, 0, 0)) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
+        assert datasets.own_folder(path.parents[1])[0][1].tolist() == values.tolist()
+    dark = np.full((16, 16), 4095, np.uint16)
+    own_part(tmp_path/'dark', [Image.new('L', (16, 16))])
+    cv2.imwrite(str(tmp_path/'dark/images/0.png'), dark)
+    frames = datasets.own_folder(tmp_path/'dark')
+    for _ in datasets.survey(frames): pass
+    assert '1 pictures hold nothing brighter than 16 of 255' in datasets.summarize(frames)['notes'][-1]
+
+
+def test_a_phone_picture_is_seen_upright(cli, runs, tmp_path):
+    "Lying on its side in the file, in any format: `predict` says of it what it says of the picture standing upright"
+    picture, _ = scene(1, (48, 80), .5)
+    Image.fromarray(picture).save(tmp_path/'upright.png')
+    exif = Image.Exif()
+    exif[274] = 6                                                                    # to be turned by 90 degrees, clockwise
+    lying = Image.fromarray(np.rot90(picture).copy())
+    for name, how in (('p.png', {}), ('w.webp', dict(lossless=True)), ('t.tif', {})): lying.save(tmp_path/name, exif=exif, **how)
+    names = ['upright.png', 'p.png', 'w.webp', 't.tif']
+    code, _, err = cli('predict', runs/'none-seed0', *(tmp_path/n for n in names), '--out', tmp_path/'out')
+    assert code == 0, err
+    upright, *others = (np.array(Image.open(tmp_path/'out'/f'{Path(n).stem}.png')) for n in names)
+    assert upright.shape == (48, 80) and all((other == upright).all() for other in others)
+
+
+def test_damaged_pictures_say_one_line_in_a_real_process(tmp_path):
+    "What decoders and libraries would print of their own, about damaged EXIF or a torn TIFF, is not printed"
+    own_part(tmp_path/'own', [Image.new('L', (64, 64))] * 4)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    (tmp_path/'own/images/0.png').unlink()
+    Image.fromarray(noise).save(tmp_path/'own/images/0.jpg', exif=b'Exif\0\0II*\0\xff\xff\xff\x7f')       # whole, but for its EXIF
+    for i, ending in ((1, 'tif'), (2, 'png'), (3, 'jpg')):
+        (tmp_path/f'own/images/{i}.png').unlink()
+        Image.fromarray(noise).save(path := tmp_path/f'own/images/{i}.{ending}', **(dict(compression='tiff_lzw') if ending == 'tif' else {}))
+        truncate(path)
+    done = subprocess.run(command('data', 'check', 'folder', tmp_path/'own'), capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2 and len(lines) == 4 and lines[-1].endswith('own: 3 problems in 4 frames'), done.stderr
+    assert all('it cannot be read as one' in line for line in lines[:3])
+
+
+def test_a_subset_of_cityscapes(cli, published, small_published, tmp_path, caplog):
+    "Some cities and no `val`: told, trained on, and only a score is refused"
+    for kind in ('leftImg8bit', 'gtFine'): shutil.rmtree(published/'cityscapes'/kind/'val')
+    for city in datasets.CITIES['train'][4:]: shutil.rmtree(published/'cityscapes/leftImg8bit/train'/city)
+    code, out, err = cli('data', 'check', 'cityscapes', published/'cityscapes')
+    assert code == 0 and '14 of the 18 cities are not there: darmstadt, ' in ' '.join(out.split()), err
+    code, _, err = cli('train', '--preset', small_published(rounds=1, seen=2), '--root', published, '--stabilizer', 'none', '--out', tmp_path/'out')
+    assert code == 0 and '14 of the 18 cities are not there' in caplog.text and 'has no leftImg8bit/val, so no frames are held out and nothing is scored' in caplog.text, err
+    run = tmp_path/'out/transda-none-seed0-round1'
+    metrics = read_metrics(run)
+    assert 'target_miou' not in metrics and 'seen_miou' in metrics and (run/'snapshots/input/00.png').exists()
+    is_one_line(cli('evaluate', run), 'expected labels to score against, found none')
 
 
 def test_cost_with_data(cli, published, monkeypatch):
