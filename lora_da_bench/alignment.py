@@ -99,8 +99,9 @@ def class_loss(
 ) -> torch.Tensor:       # (B, H, W)
     "`sum(-[0, a] log p)` or `sum(-[a, 0] log p)` with `p = clamp(softmax D(f), 1e-7)`"
     k = soft.shape[1]
-    log_p = precise(d).log_softmax(1).clamp(min=math.log(1e-7))
-    return -(soft * (log_p[:, k:] if source else log_p[:, :k])).sum(1)
+    log_p = precise(d).log_softmax(1)
+    clamped = (log_p[:, k:] if source else log_p[:, :k]).clamp(min=math.log(1e-7))
+    return -clamped.mul_(soft).sum(1)  # in place: at the size of the crop, K channels are among a step's largest tensors
 
 def weighted_mean(
     loss: torch.Tensor,                  # (B, H, W)
