@@ -4,21 +4,29 @@
 
 # %% auto #0
 __all__ = ['IGNORE', 'CITYSCAPES', 'CAMVID', 'TRAIN_IDS', 'CITYSCAPES_IDS', 'GTA5', 'SYNTHIA', 'CITYSCAPES_16', 'MEANS',
-           'BadInput', 'Unreadable', 'check_limit', 'LabelSpace', 'with_ids', 'narrowed', 'class_means', 'read_classes',
-           'ranges', 'to_classes', 'label_image', 'overlay']
+           'printable', 'BadInput', 'Unreadable', 'check_limit', 'field_errors', 'LabelSpace', 'with_ids', 'narrowed',
+           'scores_by_mean', 'class_means', 'classes_present', 'read_classes', 'ranges', 'to_classes', 'label_image',
+           'overlay']
 
 # %% ../nbs/00_labels.ipynb #8c936f7c
 import colorsys
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, ValidationError
 
 # %% ../nbs/00_labels.ipynb #02db8b09
+def printable(text: str) -> str:
+    "Text in one line that any terminal, file or page can hold: what can't be printed is told by its number"
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
 class BadInput(ValueError):
     "A user's mistake, told in one line that names the file or field and what was expected"
+    def __str__(self): return printable(super().__str__())
 
 class Unreadable(BadInput):
     "One damaged file among many: training reports it and takes another, up to a limit"
@@ -26,6 +34,17 @@ class Unreadable(BadInput):
 def check_limit(problem: str, n: int, max_unreadable: int):
     "Raises `BadInput` with a line about one of `n` unreadable files where those are too many"
     if n > max_unreadable: raise BadInput(f'{problem}; that makes {n} unreadable files, and max_unreadable is {max_unreadable}')
+
+# %% ../nbs/00_labels.ipynb #7fc20467
+@contextmanager
+def field_errors(where: Path | str, model: type[BaseModel]):
+    "Tell the first field that is not what the model expects, in one line"
+    try: yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = '.'.join(map(str, first['loc'])) or 'the file'
+        expected = f"; expected one of {', '.join(model.model_fields)}" if first['type'] == 'extra_forbidden' else ''
+        raise BadInput(f"{where}: field {field}: {first['msg'].lower()}{expected}") from None
 
 # %% ../nbs/00_labels.ipynb #4a074dc9
 IGNORE = 255  # the class id that no loss and no score looks at
@@ -86,15 +105,24 @@ CITYSCAPES_16 = narrowed(CITYSCAPES_IDS, SYNTHIA.classes)
 # %% ../nbs/00_labels.ipynb #4f467391
 MEANS = {19: CITYSCAPES.classes, 16: SYNTHIA.classes, 13: tuple(c for c in SYNTHIA.classes if c not in ('wall', 'fence', 'pole'))}
 
+def scores_by_mean(
+    iou: np.ndarray,               # (K,) in 0..1; nan for a class that no label contains
+    classes: tuple[str, ...],      # K names
+) -> dict[str, np.ndarray]:        # 'mIoU' over all K, and 'mIoU-19', 'mIoU-16', 'mIoU-13' where they can be given
+    "The scores that each of the means is taken over"
+    names = {'mIoU': tuple(classes)} | {f'mIoU-{k}': names for k, names in MEANS.items() if set(names) <= set(classes)}
+    return {mean: np.array([iou[list(classes).index(n)] for n in of], float) for mean, of in names.items()}
+
 def class_means(
     iou: np.ndarray,               # (K,) in 0..1; nan for a class that no label contains
     classes: tuple[str, ...],      # K names
-) -> dict[str, float]:             # 'mIoU' over all K, and 'mIoU-19', 'mIoU-16', 'mIoU-13' where they can be given; nan where no class has a score
-    "The means that papers quote; a class without a score is left out"
-    def mean(names):
-        scores = np.array([iou[list(classes).index(n)] for n in names], float)
-        return float(np.nanmean(scores)) if (scores == scores).any() else float('nan')
-    return {'mIoU': mean(classes)} | {f'mIoU-{k}': mean(names) for k, names in MEANS.items() if set(names) <= set(classes)}
+) -> dict[str, float]:             # nan where no class has a score
+    "The means that papers quote, by name; a class without a score is left out"
+    return {mean: float(np.nanmean(s)) if (s == s).any() else float('nan') for mean, s in scores_by_mean(iou, classes).items()}
+
+def classes_present(iou: np.ndarray, classes: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+    "For each of the means: how many of its classes have a score, and how many it has"
+    return {mean: (int((s == s).sum()), len(s)) for mean, s in scores_by_mean(iou, classes).items()}
 
 # %% ../nbs/00_labels.ipynb #19d07d2c
 def read_classes(
