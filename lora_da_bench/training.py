@@ -45,7 +45,7 @@ from .labels import IGNORE, BadInput, LabelSpace, Unreadable, check_limit, label
 from .models import Output, Segmenter, compile_parts, create_model, load_weights, segmentation_loss
 from .pseudolabels import confidence_weights, flip_rate, labels_of, predict, pseudo_label_accuracy, recalibrated
 from .processes import average_gradients, create_accelerator, mean_over_processes, n_processes, share, synchronize_batchnorm
-from .runs import Run, labels_folder, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
+from .runs import Run, labels_folder, one_writer, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
 from .stability import class_iou
 from .stabilizers import Stabilizer, adapters_merged, merge_adapters, saved_tensors, state_tensors, trainable_parameters
 from .views import VIEWS, View, batches, frame_by_frame, in_order, mix, mixing_masks, seed_step
@@ -402,6 +402,7 @@ def needs_labels(config: Config, domains: Domains):
     if config.create_recipe().labels == 'truth' and not domains.target.labelled:
         raise BadInput(f"{config.root or config.preset.dataset}: recipe '{config.recipe}' learns the true labels of the target's training frames, found none")
 
+@one_writer(unless=weights_path)
 def train(
     folder: Path,      # of the run, below the folder of runs
     config: Config,
@@ -493,6 +494,7 @@ def finish(run: Run, stabilizer: Stabilizer):
     (run.folder/'resume'/'state.pt').unlink(missing_ok=True)
 
 # %% ../nbs/13_training.ipynb #efb01941
+@one_writer()
 def label_target(
     folder: Path,          # of a finished run
     domains: Domains,
