@@ -280,7 +280,7 @@ def find_runs(
 # %% ../nbs/09_runs.ipynb #5d5bf94c
 def run_label(run: dict) -> str:
     "A run's name, and where it diverged: a run that did is called so wherever it is shown"
-    return run['name'] + ('' if run['diverged'] is None else f" (diverged at step {run['diverged']})")
+    return run['name'] + ('' if (step := run.get('diverged')) is None else f' (diverged at step {step})')
 
 # %% ../nbs/09_runs.ipynb #c062cde5
 def summary(
@@ -329,7 +329,7 @@ def curves_of(
 ) -> list[dict]:    # as `figures.curves` takes them
     "The runs of a report, ready to be drawn"
     table = lambda metrics: pd.DataFrame({k: {int(step): v for step, v in points.items()} for k, points in metrics.items()}).sort_index()
-    return [dict(dict(diverged=None) | run, name=name, metrics=table(run['metrics'])) for name, run in result.get('curves', {}).items()]
+    return [dict(run, name=name, metrics=table(run['metrics'])) for name, run in result.get('curves', {}).items()]
 
 # %% ../nbs/09_runs.ipynb #730beb8d
 QUALITY = ['run', 'scored', 'start', 'final', 'best', 'largest fall', 'late spread', 'flips', 'labels right']
