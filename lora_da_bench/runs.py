@@ -6,10 +6,10 @@
 __all__ = ['Steps', 'Name', 'Byte', 'CURVES', 'QUALITY', 'COST', 'MOST_PIXELS', 'is_first_process', 'reported', 'write_atomic',
            'finite', 'to_json', 'write_json', 'locked', 'remove_orphans', 'one_writer', 'event_line', 'cut_half_line',
            'Run', 'readable', 'read_text', 'read_json', 'is_there', 'Event', 'read_events', 'StoredRun', 'read_config',
-           'read_metrics', 'Divergence', 'read_diverged', 'weights_path', 'read_run', 'find_runs', 'run_label',
-           'summary', 'ran_with', 'arm_of', 'report', 'curves_of', 'report_table', 'markdown', 'step_folder',
-           'snapshot_steps', 'probes', 'read_picture', 'read_snapshot', 'labels_folder', 'labelled_frames',
-           'read_labels']
+           'read_metrics', 'Divergence', 'read_diverged', 'weights_path', 'finished_weights', 'check_folder',
+           'read_run', 'find_runs', 'run_label', 'summary', 'ran_with', 'arm_of', 'report', 'curves_of', 'report_table',
+           'markdown', 'step_folder', 'snapshot_steps', 'probes', 'read_picture', 'read_snapshot', 'labels_folder',
+           'labelled_frames', 'read_labels']
 
 # %% ../nbs/09_runs.ipynb #608395ee
 import json
@@ -254,6 +254,18 @@ def weights_path(folder: Path) -> Path | None:
     "The weights of a finished run; None while it is not finished"
     return next((p for name in ('model', 'adapter') if (p := Path(folder)/f'{name}.safetensors').exists()), None)
 
+def finished_weights(folder: Path) -> Path:
+    "The weights of a finished run; raises `BadInput` where there is no run, or one that is not finished"
+    read_config(folder)
+    with readable(folder): path = weights_path(folder)
+    if path is None: raise BadInput(f'{folder}: the run is not finished; start its command again to go on')
+    return path
+
+def check_folder(root: Path):
+    "Raises `BadInput` where there is no folder of this name"
+    with readable(root):
+        if not root.is_dir(): raise BadInput(f'{root}: no such folder; expected one with runs')
+
 def read_run(folder: Path) -> dict:  # `config.json`, and 'name', 'folder', 'metrics' and 'diverged', a step or None
     "All there is to know of a run; raises `BadInput` where a part of it can't be read"
     folder = Path(folder)
@@ -266,10 +278,9 @@ def find_runs(
     root: Path,              # a folder of runs, or one run
 ) -> tuple[dict[str, dict], list[str]]:  # name -> `read_run`; one line for each folder that was skipped
     "The runs below a folder, and what else is there; raises `BadInput` where there is no such folder"
-    root = Path(root)
+    check_folder(root := Path(root))
+    if is_there(root/'config.json'): return {root.name: read_run(root)}, []
     with readable(root):
-        if not root.is_dir(): raise BadInput(f'{root}: no such folder; expected one with runs')
-        if is_there(root/'config.json'): return {root.name: read_run(root)}, []
         folders = sorted(p for p in root.iterdir() if not p.name.startswith('.') and p.is_dir())
     runs, skipped = {}, []
     for folder in folders:
@@ -280,7 +291,7 @@ def find_runs(
 # %% ../nbs/09_runs.ipynb #5d5bf94c
 def run_label(run: dict) -> str:
     "A run's name, and where it diverged: a run that did is called so wherever it is shown"
-    return run['name'] + ('' if (step := run.get('diverged')) is None else f' (diverged at step {step})')
+    return printable(run['name']) + ('' if (step := run.get('diverged')) is None else f' (diverged at step {step})')
 
 # %% ../nbs/09_runs.ipynb #c062cde5
 def summary(
@@ -350,7 +361,7 @@ def report_table(rows: list[dict]) -> pd.DataFrame:
 # %% ../nbs/09_runs.ipynb #3fceb1c8
 def markdown(table: pd.DataFrame) -> str:
     "A table as Markdown"
-    line = lambda cells: '| ' + ' | '.join(cell.replace('|', r'\|') for cell in map(printable, cells)) + ' |'
+    line = lambda cells: '| ' + ' | '.join(cell.replace('|', r'\|').replace('<', '&lt;') for cell in map(printable, cells)) + ' |'
     return '\n'.join([line(table.columns), line(['---'] * len(table.columns)), *(line(row) for row in table.itertuples(index=False))])
 
 # %% ../nbs/09_runs.ipynb #32e799f8

@@ -45,7 +45,7 @@ from .labels import IGNORE, BadInput, LabelSpace, Unreadable, check_limit, label
 from .models import Output, Segmenter, compile_parts, create_model, load_weights, segmentation_loss
 from .pseudolabels import confidence_weights, flip_rate, labels_of, predict, pseudo_label_accuracy, recalibrated
 from .processes import average_gradients, create_accelerator, mean_over_processes, n_processes, share, synchronize_batchnorm
-from .runs import Run, labels_folder, one_writer, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
+from .runs import Run, finished_weights, labels_folder, one_writer, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
 from .stability import class_iou
 from .stabilizers import Stabilizer, adapters_merged, merge_adapters, saved_tensors, state_tensors, trainable_parameters
 from .views import VIEWS, View, batches, frame_by_frame, in_order, mix, mixing_masks, seed_step
@@ -387,8 +387,7 @@ def stored_config(folder: Path) -> Config:
 def load_model(folder: Path) -> Segmenter:
     "A finished run's scored network, whole and in evaluation mode; raises `BadInput` if the run is not finished"
     folder, config = Path(folder), stored_config(folder)
-    path = weights_path(folder)
-    if path is None: raise BadInput(f'{folder}: the run is not finished; start its command again to go on')
+    path = finished_weights(folder)
     model = initial_model(folder, config, len(read_config(folder)['classes']))
     if path.stem == 'adapter': model = config.create_stabilizer().prepare(model)
     load_weights(model, path)
