@@ -78,7 +78,7 @@ def style(fig: go.Figure) -> go.Figure:
 # %% ../nbs/10_figures.ipynb #73bdc39e
 def pseudo_picture(labels: Image.Image, confidence: Image.Image) -> Image.Image:
     "A teacher's labels, paler where it is less sure (mode 'L', 0..255)"
-    return Image.composite(labels.convert('RGB'), Image.new('RGB', labels.size, 'white'), confidence)
+    return Image.composite(labels.convert('RGB'), Image.new('RGB', labels.size, 'white'), confidence.convert('L'))
 
 def error_picture(image: Image.Image, predicted: Image.Image, truth: Image.Image) -> Image.Image:
     "Wrong pixels in red over a pale input; pixels that nobody labelled are not judged"
@@ -97,12 +97,13 @@ def data_uri(image: Image.Image) -> str:
 # %% ../nbs/10_figures.ipynb #527bb505
 Shown = Image.Image | str | None  # a picture, or why it can't be shown, or None for what is not there (yet)
 
-def shown(read: Callable[..., Image.Image | None], *place, mode: str = '') -> Shown:
-    "A picture of the run store, or why it can't be read; a label has a `mode` of one channel"
+def shown(read: Callable[..., Image.Image | None], *place, label: bool = False) -> Shown:
+    "A picture of the run store, or why it can't be read; a `label` has one channel"
     try: picture = read(*place)
     except BadInput: return f'{place[-1]}.png: can’t be read'
-    if picture and mode and picture.mode not in ('L', 'P'): return f'{place[-1]}.png: is no label'
-    return picture
+    if picture is None: return None
+    if not label: return picture.convert('RGB')
+    return picture if picture.mode in ('L', 'P') else f'{place[-1]}.png: is no label'
 
 def made_of(make: Callable[..., Image.Image], *parts: Shown) -> Shown:
     "A picture made of others, if all of them are there and of one size"
@@ -115,8 +116,8 @@ ROWS = ('input', 'truth', 'pseudo-label<br>(teacher)', 'segmentation<br>(student
 
 def snapshot_pictures(folder, probe: str, step: int) -> list[Shown]:
     "A run's pictures of one probe at one step, in the order of `ROWS`"
-    read = lambda kind: shown(read_snapshot, folder, step_folder(step), f'{probe}-{kind}', mode='label')
-    image, truth = shown(read_snapshot, folder, 'input', probe), shown(read_snapshot, folder, 'label', probe, mode='label')
+    read = lambda kind: shown(read_snapshot, folder, step_folder(step), f'{probe}-{kind}', label=True)
+    image, truth = shown(read_snapshot, folder, 'input', probe), shown(read_snapshot, folder, 'label', probe, label=True)
     predicted = read('prediction')
     return [image, truth, made_of(pseudo_picture, read('pseudo'), read('confidence')), predicted, made_of(error_picture, image, predicted, truth)]
 
@@ -185,7 +186,7 @@ def label_grid(
     columns = []
     for run in runs:
         image = shown(read_labels, run['folder'], 'input', frame)
-        truth, labels = (shown(read_labels, run['folder'], *place, mode='label') for place in (('truth', frame), (frame,)))
+        truth, labels = (shown(read_labels, run['folder'], *place, label=True) for place in (('truth', frame), (frame,)))
         if labels is None: continue
         right, miou = (score_at(run['metrics'], name) for name in ('labels_accuracy', 'labels_miou'))
         title = f'<b>{plain(run_label(run))}</b>'
