@@ -140,7 +140,7 @@ TEN = ['config.json is cut off', 'config.json is a folder', 'classes are numbers
 def test_ten_damaged_runs_beside_a_good_one(open_page, quickstart, tmp_path):
     "Each is skipped with a line, or shown less what is damaged; the good one is shown whole"
     for i, kind in enumerate(TEN):
-        shutil.copytree(quickstart/'ema-seed0', run := tmp_path/'runs'/f'ema-seed{i + 1}')
+        shutil.copytree(quickstart/'ema-seed0', run := tmp_path/'runs'/f'ema-seed{i + 10}')
         (RUN | PART)[kind](run)
     shutil.copytree(quickstart/'lora-seed0', tmp_path/'runs/lora-seed0')
     page, _ = open_page(tmp_path/'runs')
@@ -148,8 +148,8 @@ def test_ten_damaged_runs_beside_a_good_one(open_page, quickstart, tmp_path):
     skipped, kept = [i for i, kind in enumerate(TEN) if kind in RUN], [i for i, kind in enumerate(TEN) if kind in PART]
     said, choices = page.locator('#status').inner_text(), page.locator('#runs').inner_text()
     assert said.count('Skipped:') == len(skipped) == 6
-    for i in skipped: assert f'ema-seed{i + 1}' in said and f'ema-seed{i + 1}' not in choices
-    for i in kept: assert f'ema-seed{i + 1}' in choices and f'ema-seed{i + 1}' not in said
+    for i in skipped: assert f'ema-seed{i + 10}' in said and f'ema-seed{i + 10}' not in choices
+    for i in kept: assert f'ema-seed{i + 10}' in choices and f'ema-seed{i + 10}' not in said
     assert 'lora-seed0' in choices and 'lora-seed0' not in said
     pictures = page.evaluate("() => document.querySelector('#grid .js-plotly-plot').data.length")
     assert pictures == 5 + 5 + 3 + 3 + 0   # lora, infinite value; without predictions and errors; without truth and errors; without snapshots
