@@ -159,19 +159,20 @@ def picture_grid(
     if not columns:
         empty = go.Figure().add_annotation(text=if_empty, showarrow=False, font_size=18)
         return style(empty).update_xaxes(visible=False).update_yaxes(visible=False)
-    n, ratio = max(3, len(columns)), .5  # one run alone should not fill the page
+    n = max(3, len(columns))  # one run alone should not fill the page
+    size = next((p.size for _, pictures in columns for p in pictures if isinstance(p, Image.Image)), (2, 1))
     fig = make_subplots(len(rows), n, horizontal_spacing=.008, vertical_spacing=.008)
     for col, (title, pictures) in enumerate(columns, 1):
         for row, picture in enumerate(pictures, 1):
             place, above = dict(row=row, col=col), dict(xref='x domain', yref='y domain', showarrow=False, x=.5)
-            if isinstance(picture, Image.Image):
-                ratio = picture.height / picture.width
-                fig.add_image(source=data_uri(picture), hoverinfo='skip', **place)
-            elif picture: fig.add_annotation(text=plain(picture), y=.5, font_size=11, **above, **place)
+            if isinstance(picture, str):
+                fig.add_annotation(text=plain(picture), y=.5, font_size=11, **above, **place)
+                picture = Image.new('RGB', size, '#dddddd')
+            if picture: fig.add_image(source=data_uri(picture), hoverinfo='skip', **place)
             if row == 1: fig.add_annotation(text=title, y=1, yanchor='bottom', font_size=13, **above, **place)
     for row, name in enumerate(rows, 1): fig.update_yaxes(title=dict(text=name, font_size=12), row=row, col=1)
     fig.update_xaxes(matches='x', showticklabels=False).update_yaxes(matches='y', showticklabels=False)
-    height = ((width or 1180) - 100) / n * min(ratio, 1.) * len(rows)
+    height = ((width or 1180) - 100) / n * min(size[1] / size[0], 1.) * len(rows)
     style(fig).update_layout(width=width, height=int(height) + 65, margin=dict(l=90, r=10, t=55, b=10), dragmode='zoom')
     return fig.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
