@@ -279,7 +279,7 @@ def find_runs(
 ) -> tuple[dict[str, dict], list[str]]:  # name -> `read_run`; one line for each folder that was skipped
     "The runs below a folder, and what else is there; raises `BadInput` where there is no such folder"
     check_folder(root := Path(root))
-    if is_there(root/'config.json'): return {root.name: read_run(root)}, []
+    if is_there(root/'config.json') or is_there(root/'metrics.jsonl'): return {root.name: read_run(root)}, []
     with readable(root):
         folders = sorted(p for p in root.iterdir() if not p.name.startswith('.') and p.is_dir())
     runs, skipped = {}, []
