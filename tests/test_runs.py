@@ -98,11 +98,11 @@ def test_nothing_printed_is_markup(capsys, runs, cli):
     show_progress([('run[/stop]', 1, 1)])
     said = capsys.readouterr().out
     for name in ('[sky]', 'sign[/stop] and :sun:', '[b]title[/b]', 'run[/stop]'): assert name in said, said
-    (runs/'lora-seed0').rename(runs/'[red]x[/stop]\x1b[31m-seed0')
+    (runs/'lora-seed0').rename(runs/'[red]x :sun:\x1b[31m-seed0')
     code, out, _ = cli('report', runs, '--format', 'md')
-    assert code == 0 and r'[red]x[/stop]\x1b[31m-seed0' in out and '\x1b' not in out
+    assert code == 0 and r'[red]x :sun:\x1b[31m-seed0' in out and '\x1b' not in out
     code, out, _ = cli('report', runs)
-    assert code == 0 and '[red]' in out and '\x1b' not in out
+    assert code == 0 and '[red]x' in out and ':sun:' in out and '\x1b' not in out
 
 
 def test_evaluate_says_over_how_many_classes(cli, runs, monkeypatch):
