@@ -3,27 +3,59 @@
 import os
 
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # nothing leaves the machine; read when gradio is imported
+os.environ['GRADIO_ANALYTICS_MAX_EVENTS'] = '100'  # what its queue remembers of polls that are over
 
+import re
+import socket
 import sys
 from pathlib import Path
 
 import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 
-from lora_da_bench.figures import class_legend, curves, label_grid, probe_grid
+from lora_da_bench.figures import class_legend, curves, label_grid, plain, probe_grid
 from lora_da_bench.labels import BadInput
-from lora_da_bench.runs import find_runs, labelled_frames, labels_folder, probes, report_table, snapshot_steps, summary, weights_path
+from lora_da_bench.runs import (find_runs, labelled_frames, labels_folder, probes, read_diverged, report_table, run_label, snapshot_steps, summary,
+                                weights_path)
 
 TITLE = '## Which stabilizer keeps self-training stable, how good is the result, what does it cost?'
 HOW_TO_READ = ('The teacher labels the target and the student learns from it: `none` and `lora` teach themselves, `ema` is taught, and scored, by its average. '
                'Pseudo-labels fade where the teacher is unsure. Drag over a picture to zoom all of them, double-click to zoom out.')
+MOST_LINES = 20  # about what was skipped
 THEME = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])  # fonts of the machine: a web font would need the network
+
+
+def read_runs(root: Path) -> tuple[dict[str, dict], list[str]]:
+    "The runs of a folder, and a line for each that can't be read; never raises"
+    try: return find_runs(root)
+    except BadInput as error: return {}, [str(error)]
 
 
 def signature(root: Path) -> tuple:
     "Changes when a run has appeared or has been looked at again; not with every step, so that watching costs the training little"
-    folders = [root, *sorted(p for p in root.iterdir() if p.is_dir())]
-    return tuple((str(p), (p/'config.json').exists(), sum(1 for _ in p.glob('snapshots/*/*.png')), weights_path(p) is not None,
-                  sum(1 for _ in labels_folder(p).glob('*.png')) // 100) for p in folders)
+    def of(folder):
+        try: return (str(folder), (folder/'config.json').exists(), sum(1 for _ in folder.glob('snapshots/*/*.png')), weights_path(folder) is not None,
+                     sum(1 for _ in labels_folder(folder).glob('*.png')) // 100, read_diverged(folder) is not None)
+        except (OSError, BadInput) as error: return str(folder), str(error)
+    try: folders = [root, *sorted(p for p in root.iterdir() if p.is_dir())]
+    except OSError as error: return (str(error),)
+    return tuple(map(of, folders))
+
+
+def status_lines(root: Path, runs: list[dict], skipped: list[str]) -> str:
+    "What goes on in a folder of runs, as HTML"
+    if not runs and not skipped: return f'Waiting for the first run in <code>{plain(str(root))}</code> …'
+    training = [f"<b>{plain(run['name'])}</b> {int(run['metrics'].index.max())} / {run['steps']}" for run in runs
+                if run['diverged'] is None and len(run['metrics']) and run['metrics'].index.max() < run['steps']]
+    lines = ['Training: ' + ' · '.join(training) if training else 'All runs are done.' if runs else 'No run that can be read.']
+    lines += [f"Diverged: <b>{plain(run['name'])}</b> at step {run['diverged']}" for run in runs if run['diverged'] is not None]
+    lines += [f'Skipped: {plain(line)}' for line in skipped[:MOST_LINES]]
+    if len(skipped) > MOST_LINES: lines.append(f'Skipped: {len(skipped) - MOST_LINES} more')
+    return '<br>'.join(lines)
 
 
 def slider_steps(runs: list[dict]) -> list[int]:
@@ -42,15 +74,8 @@ def build(root: Path) -> gr.Blocks:
     root = Path(root)
 
     def chosen(names: list[str] | None) -> tuple[list[dict], list[str]]:
-        runs, skipped = find_runs(root)
+        runs, skipped = read_runs(root)
         return [run for name, run in runs.items() if names is None or name in names], skipped
-
-    def status(runs: list[dict], skipped: list[str]) -> str:
-        if not runs and not skipped: return f'Waiting for the first run in `{root}` …'
-        training = [f"**{run['name']}** {int(run['metrics'].index.max())} / {run['steps']}" for run in runs
-                    if len(run['metrics']) and run['metrics'].index.max() < run['steps']]
-        lines = ['Training: ' + ' · '.join(training) if training else 'All runs are done.'] + [f'Skipped: {line}' for line in skipped]
-        return '  \n'.join(lines)
 
     def table(runs: list[dict]):
         return report_table([summary(run) for run in runs if run['recipe'] != 'source'])
@@ -63,11 +88,11 @@ def build(root: Path) -> gr.Blocks:
 
     def redraw(names, probe, step, frame):
         runs, skipped = chosen(names)
-        return curves(runs), probe_grid(runs, probe or '00', int(step)), table(runs), status(runs, skipped), label_grid(runs, frame) if frame else gr.skip()
+        return (curves(runs), probe_grid(runs, probe or '00', int(step)), table(runs), status_lines(root, runs, skipped),
+                label_grid(runs, frame) if frame else gr.skip())
 
-    def refresh(names, probe, step, frame, seen, known):
-        "Every two seconds: draw what is new, or leave everything alone"
-        if (now := signature(root)) == seen: return [gr.skip()] * 12
+    def refresh(names, probe, step, frame, known):
+        "Draw everything anew"
         everything, skipped = chosen(None)
         new = [run['name'] for run in everything if run['name'] not in known]
         names = [*(names or []), *new]  # a run that appears is shown; one that was unticked stays so
@@ -81,51 +106,73 @@ def build(root: Path) -> gr.Blocks:
         first = everything[0] if everything else None
         frames = all_labelled(runs)
         frame = frame if frame in frames else (frames or [None])[0]
-        return (gr.CheckboxGroup(choices=[run['name'] for run in everything], value=names),
+        return (gr.CheckboxGroup(choices=[(run_label(run), run['name']) for run in everything], value=names),
                 gr.Radio(choices=numbers, value=probe if probe in numbers else (numbers or [None])[0]),
                 gr.Slider(maximum=max(last, 1), value=step, step=spacing),
-                curves(runs), probe_grid(runs, probe or '00', int(step)), table(runs), status(everything, skipped),
+                curves(runs), probe_grid(runs, probe or '00', int(step)), table(runs), status_lines(root, everything, skipped),
                 class_legend(first['classes'], first['palette']) if first else '',
                 gr.Accordion(visible=bool(frames)), gr.Dropdown(choices=frames, value=frame), label_grid(runs, frame) if frame else gr.skip(),
-                (now, [run['name'] for run in everything]))
+                [run['name'] for run in everything])
 
     with gr.Blocks(title='lora_da_bench', analytics_enabled=False) as demo:
         gr.Markdown(TITLE)
-        said = gr.Markdown(elem_id='status')
+        said = gr.HTML(elem_id='status')
         names = gr.CheckboxGroup(label='Runs', choices=[], elem_id='runs')
         curve_plot = gr.Plot(show_label=False, elem_id='curves')
         with gr.Row(equal_height=True):
             probe = gr.Radio(label='Probe image (held out)', choices=[], scale=2, elem_id='probe')
             step = gr.Slider(0, 1, value=0, step=1, label='Step (all columns)', scale=3, elem_id='step')
-        legend = gr.HTML()
+        legend = gr.HTML(elem_id='legend')
         grid_plot = gr.Plot(show_label=False, elem_id='grid')
         gr.Markdown(HOW_TO_READ)
         with gr.Accordion("Pseudo-labels of the target's training frames, round by round", visible=False, elem_id='rounds') as labelled:
             frame = gr.Dropdown(label='Target training frame', choices=[], elem_id='frame')
             rounds_plot = gr.Plot(show_label=False, elem_id='labels')
         scores = gr.Dataframe(label='mIoU on held-out target frames, stability, cost', interactive=False, elem_id='scores')
-        memory = gr.State((None, []))  # what was last drawn, and the runs that were there
+        known = gr.State([])  # the runs that were there when all was last drawn
+        news = gr.State()     # the folder's signature
 
-        def update(names, probe, step, frame, memory): return refresh(names, probe, step, frame, *memory)
-
-        everything = [names, probe, step, curve_plot, grid_plot, scores, said, legend, labelled, frame, rounds_plot, memory]
+        # Every two seconds a poll asks for the signature, and only a new one draws anything. A poll must not name the controls among its outputs:
+        # Gradio makes each of them anew for the visitor, even if it is told to skip them, and keeps them all.
         for event in (demo.load, gr.Timer(2).tick):
-            event(update, [names, probe, step, frame, memory], everything, show_progress='hidden', api_visibility='private')
+            event(lambda: signature(root), None, news, show_progress='hidden', api_visibility='private')
+        news.change(refresh, [names, probe, step, frame, known],
+                    [names, probe, step, curve_plot, grid_plot, scores, said, legend, labelled, frame, rounds_plot, known],
+                    show_progress='hidden', api_visibility='private')
         names.input(redraw, [names, probe, step, frame], [curve_plot, grid_plot, scores, said, rounds_plot], show_progress='hidden', api_name='compare')
-        for control in (probe.input, step.input):
-            control(grid, [names, probe, step], grid_plot, show_progress='hidden', trigger_mode='always_last',
-                    api_name='grid' if control is step.input else 'probe')
+        gr.on([probe.input, step.input], grid, [names, probe, step], grid_plot, show_progress='hidden', trigger_mode='always_last', api_name='grid')
         frame.input(rounds, [names, frame], rounds_plot, show_progress='hidden', trigger_mode='always_last', api_name='rounds')
     return demo
 
 
-def serve(demo: gr.Blocks, port: int, block: bool = True):
-    "Serve the app on this machine until Ctrl-C"
-    try: return demo.launch(server_name='127.0.0.1', server_port=port, quiet=True, theme=THEME, footer_links=[], prevent_thread_lock=not block)
-    except OSError as error: raise BadInput(f'--port: {port} cannot be used ({error})') from None
+LOOPBACK = re.compile(r'(127\.0\.0\.1|localhost|\[::1\])(:\d+)?', re.IGNORECASE)
+
+
+class ThisMachineOnly:
+    """Answers pages of this machine and nobody else, and takes no uploads.
+
+    A page from elsewhere reaches 127.0.0.1 through the reader's browser: under a name of its own that it lets point here (DNS rebinding: a foreign `Host`), or
+    openly (a foreign `Origin`). Both are refused, before Gradio sees them."""
+    def __init__(self, app): self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope['type'] in ('http', 'websocket'):
+            headers = Headers(scope=scope)
+            host, origin = headers.get('host', ''), headers.get('origin')
+            if not LOOPBACK.fullmatch(host) or origin not in (None, f'http://{host}') or '/upload' in scope['path']:
+                return await PlainTextResponse('This app answers only pages of its own on this machine.', 403)(scope, receive, send)
+        await self.app(scope, receive, send)
+
+
+def serve(demo: gr.Blocks, server: socket.socket):
+    "Serve the app on a listening socket until Ctrl-C, which raises `KeyboardInterrupt`"
+    page = FastAPI(middleware=[Middleware(ThisMachineOnly)], docs_url=None, redoc_url=None, openapi_url=None)
+    gr.mount_gradio_app(page, demo, path='/', theme=THEME, footer_links=[], run_history=False, ssr_mode=False)
+    uvicorn.Server(uvicorn.Config(page, log_level='critical', timeout_graceful_shutdown=1)).run(sockets=[server])
 
 
 demo = build(Path(os.environ.get('LORA_DA_BENCH_RUNS', 'demo')))  # what `gradio app/app.py` and hosts of Gradio apps look for
 
 if __name__ == '__main__':
-    serve(build(Path(sys.argv[1])) if len(sys.argv) > 1 else demo, 7860)
+    from lora_da_bench.cli import listen
+    serve(build(Path(sys.argv[1])) if len(sys.argv) > 1 else demo, listen(7860))

@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'Out', 'Root', 'PresetName', 'Seeds', 'data', 'main', 'tell',
-           'program', 'show_progress', 'run_to_end', 'load_preset', 'shrink', 'load', 'free_port', 'start_app',
-           'leave_with_parent', 'check_out', 'check_outputs', 'Format', 'quickstart', 'train', 'show_plan',
+           'program', 'show_progress', 'run_to_end', 'load_preset', 'shrink', 'load', 'free_port', 'answers', 'listen',
+           'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'quickstart', 'train', 'show_plan',
            'show_unlike_public', 'check', 'first_of_a_kind', 'size_counts', 'show_facts', 'look_at_own', 'report',
            'show_report', 'predict', 'open_app', 'evaluate', 'numbers', 'height_and_width', 'ablation', 'print_table',
            'cost', 'gap']
 
 # %% ../nbs/16_cli.ipynb #638cc14a
-import json
 import os
 import re
 import shlex
@@ -21,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import webbrowser
 from enum import Enum
 from pathlib import Path
@@ -33,7 +33,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 from rich.text import Text
 
-from .labels import BadInput, class_means, in_our_words, printable
+from .labels import BadInput, class_means, classes_present, in_our_words, printable
 
 # %% ../nbs/16_cli.ipynb #95eebe80
 app = typer.Typer(
@@ -43,7 +43,8 @@ app = typer.Typer(
          'to unlabelled target images, compare stabilizers, and see it happen.')
 UsageError = typer.BadParameter.__base__  # typer keeps it to itself
 rank = os.environ.get('RANK', '0')  # of this process, where `accelerate launch` started several
-console, errors = Console(quiet=rank != '0'), Console(stderr=True, soft_wrap=True, highlight=False)
+console = Console(quiet=rank != '0', markup=False, emoji=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 def main():
     "The command `lora-da-bench`"
@@ -54,11 +55,12 @@ def main():
         if '\n' in error.format_message(): error.show()  # the help, where a command was left out
         else: tell(in_our_words(error.format_message()))
     except BadInput as error: tell(str(error))
+    except KeyboardInterrupt: sys.exit(130)
     sys.exit(2)
 
 def tell(problem: str):
     "One line about a user's mistake"
-    errors.print(('' if rank == '0' else f'process {rank}: ') + f'error: {problem}', markup=False)
+    errors.print(('' if rank == '0' else f'process {rank}: ') + f'error: {problem}')
 
 def program() -> str:
     "What to type to start this command: its name, or its path where the shell would not find it"
@@ -69,12 +71,13 @@ def program() -> str:
 # %% ../nbs/16_cli.ipynb #8e3506d2
 def show_progress(progress, console: Console = console):
     "Consume `(run, step, steps)` and draw a bar a run"
-    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn()
+    description = TextColumn('{task.description}', markup=False)
+    columns = description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn()
     with Progress(*columns, console=console, refresh_per_second=2) as bars:  # drawing takes time from training
         tasks, preparing = {}, bars.add_task('preparing', total=None)
         for name, step, steps in progress:
             bars.update(preparing, visible=False)
-            if name not in tasks: tasks[name] = bars.add_task(name, total=steps)
+            if name not in tasks: tasks[name] = bars.add_task(printable(name), total=steps)
             bars.update(tasks[name], completed=step)
 
 def run_to_end(progress, console: Console = console, kept: str = 'Everything up to the last snapshot is kept; to go on'):
@@ -82,7 +85,7 @@ def run_to_end(progress, console: Console = console, kept: str = 'Everything up 
     try: show_progress(progress, console)
     except KeyboardInterrupt:
         again = ' '.join([program(), shlex.join(sys.argv[1:])])
-        if not console.quiet: errors.print(f'\nStopped. {kept}, start the same command again:\n  {again}', markup=False)
+        if not console.quiet: errors.print(f'\nStopped. {kept}, start the same command again:\n  {printable(again)}')
         raise typer.Exit(130)
 
 def load_preset(name):
@@ -109,26 +112,43 @@ def free_port(port: int = 7860) -> int:
             if s.connect_ex(('127.0.0.1', p)): return p
     raise BadInput(f'--port: none of the ports {port} to {port + 99} is free')
 
+def answers(url: str) -> bool:
+    "Whether something is served there"
+    try: return urllib.request.urlopen(url, timeout=1).status == 200
+    except OSError: return False
+
+def listen(port: int) -> socket.socket:
+    "A socket on this machine's own address; raises `BadInput` where the port can't be had"
+    if not 1 <= port <= 65535: raise BadInput(f'--port: expected a number from 1 to 65535, got {port}')
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was left a moment ago is free
+    try:
+        server.bind(('127.0.0.1', port))
+        server.listen()
+    except OSError as error: raise BadInput(f'--port: {port} cannot be used ({error.strerror}); choose another') from None
+    return server
+
 def start_app(folder: Path, port: int) -> subprocess.Popen:
     "Start the app in the background, wait until it answers, open it in a browser where there is one"
-    command = [sys.executable, '-m', 'lora_da_bench.cli', 'app', str(folder), '--port', str(port), '--quiet']
+    command = [sys.executable, '-m', 'lora_da_bench.cli', 'app', str(folder), '--port', str(port), '--parent', str(os.getpid())]
     process = subprocess.Popen(command, start_new_session=True)  # Ctrl-C is ours to handle
-    with console.status('starting the app'):
-        while process.poll() is None:
-            with socket.socket() as s:
-                if not s.connect_ex(('127.0.0.1', port)): break
-            time.sleep(.1)
-    if process.poll() is not None: raise BadInput(f'the app could not be started on port {port}')
     url = f'http://127.0.0.1:{port}'
-    console.print(f'The app shows everything as it grows: [bold]{url}[/]')
+    try:
+        with console.status('starting the app'):
+            while process.poll() is None and not answers(url): time.sleep(.1)
+    except BaseException:
+        process.kill()
+        raise
+    if process.poll() is not None: raise BadInput(f'the app could not be started on port {port}')
+    console.print('The app shows everything as it grows: ', end='')
+    console.print(url, style='bold')
     if sys.stdout.isatty() and (sys.platform != 'linux' or os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')): webbrowser.open(url)
     return process
 
 # %% ../nbs/16_cli.ipynb #c1827afe
-def leave_with_parent():
-    "End this process when the one that started it is gone, however it went"
-    parent = os.getppid()
-    while os.getppid() == parent: time.sleep(1)
+def leave_with(parent: int):
+    "End this process when the one with that number, which started it, is gone, however it went and however early"
+    while os.getppid() == parent: time.sleep(.5)
     os._exit(0)
 
 # %% ../nbs/16_cli.ipynb #9a7b5602
@@ -182,9 +202,10 @@ def quickstart(
         run_to_end(everything())
         show_report(out)
         if process:
-            console.print('\nDone; the app goes on until you press Ctrl-C. Later: ' + f'[bold]{program()} app {out}[/]')
+            console.print('\nDone; the app goes on until you press Ctrl-C. Later: ', end='')
+            console.print(printable(f'{program()} app {shlex.quote(str(out))}'), style='bold')
             process.wait()
-    except KeyboardInterrupt: pass
+    except KeyboardInterrupt: raise typer.Exit(130)
     finally:
         if process: process.terminate()
 
@@ -220,7 +241,7 @@ def show_plan(studies, preset, recipe: str, stabilizer: str, root: Path | None):
     with console.status('taking a few steps'): plan = studies.dry_run(preset, recipe, stabilizer, domains)
     frames, p = plan['frames'], preset
     crop = lambda hw: f'{hw[0]} x {hw[1]}'
-    console.print(f"[bold]{p.dataset}[/]: {frames['source']} source frames, {frames['target']} target frames to adapt to, {frames['held_out']} held out; "
+    console.print(f"{p.dataset}: {frames['source']} source frames, {frames['target']} target frames to adapt to, {frames['held_out']} held out; "
                   f"batch {p.batch_size} + {p.batch_size}, crops {crop(p.source_crop or p.crop)} + {crop(p.crop)}")
     if p.source_steps and p.start == 'source': console.print(f'source model: {plan["source_steps"]:,} steps')
     console.print(f"{recipe}, {stabilizer}: {', '.join(plan['runs'])}: {plan['steps']:,} steps in all")
@@ -264,9 +285,9 @@ def check(
     show_facts(facts)
     if name in ('folder', 'folders'): look_at_own(datasets, splits, facts)
     notes = [note for f in facts.values() for note in f['notes']] + (datasets.overlaps(splits) if name == 'folders' else [])
-    for note in notes: console.print(f'note: {printable(note)}', markup=False, soft_wrap=True, highlight=False)
+    for note in notes: console.print(f'note: {printable(note)}', soft_wrap=True)
     problems = [line for f in facts.values() for line in f['problems']]
-    for line in first_of_a_kind(problems): errors.print(f'problem: {printable(line)}', markup=False)
+    for line in first_of_a_kind(problems): errors.print(f'problem: {line}')
     if problems: raise BadInput(f'{root}: {len(problems)} problem{"s" * (len(problems) > 1)} in {sum(f["frames"] for f in facts.values())} frames')
     console.print('No problems.')
 
@@ -328,17 +349,18 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
     from lora_da_bench import runs as store
     result, skipped = store.report(folder)
     if runs is not None: result['runs'], skipped = [row for row in result['runs'] if row['name'] in runs], []
-    for line in skipped: errors.print(f'skipped: {line}', markup=False)
+    for line in skipped: errors.print(f'skipped: {line}')
     if not result['runs']:
         raise BadInput(f'{folder}: holds no adaptation that can be read; expected folders of runs with config.json and metrics.jsonl')
-    if format == Format.json: return print(json.dumps(result, indent=1))
+    if format == Format.json: return print(store.to_json(result, indent=1))
     rows = store.report_table(result['runs'])
     if format == Format.md: return print(store.markdown(rows))
     for title, columns in (('mIoU on held-out target frames, and how calmly it came', store.QUALITY), ('what it cost', store.COST)):
-        table = Table(Column(columns[0], no_wrap=True), *columns[1:], title=title, title_justify='left',
+        numbers = (Column(c.replace(' ', '\n'), no_wrap=True) for c in columns[1:])  # whole, however narrow the terminal is
+        table = Table(Column(columns[0], overflow='fold', min_width=8), *numbers, title=title, title_justify='left',
                       box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for row in rows[columns].itertuples(index=False): table.add_row(*row)
-        console.print(table)
+        Console(width=max(console.width, 72), markup=False, emoji=False, quiet=console.quiet).print(table)
 
 # %% ../nbs/16_cli.ipynb #60b30dd2
 @app.command()
@@ -349,8 +371,8 @@ def predict(
 ):
     "Segment any pictures with a run's adapted model. Files of a folder that can't be read are named and skipped."
     check_out(out)
-    from lora_da_bench.runs import read_config
-    read_config(run)  # a wrong run is told before torch is imported
+    from lora_da_bench.runs import finished_weights
+    finished_weights(run)  # a wrong run is told before torch is loaded
     studies, training = load()
     places, skipped = training.output_places(images, out), []
     check_outputs([p for place in places.values() for p in (place, training.overlay_path(place))], list(places))
@@ -360,22 +382,26 @@ def predict(
             yield run.name, done, len(places)
     run_to_end(all_pictures())
     if len(skipped) == len(places): raise BadInput(f'{skipped[0]}; so none of {len(places)} pictures could be read')
-    console.print(f'{len(places) - len(skipped)} label maps and overlays in {out}' + (f'; {len(skipped)} pictures could not be read' if skipped else ''), soft_wrap=True)
+    unread = f'; {len(skipped)} pictures could not be read' if skipped else ''
+    console.print(printable(f'{len(places) - len(skipped)} label maps and overlays in {out}{unread}'), soft_wrap=True)
 
 # %% ../nbs/16_cli.ipynb #3b4558d0
 @app.command('app')
 def open_app(
     folder: Annotated[Path, typer.Argument(metavar='DIR', help='A folder of runs; they may still be training.')],
     port: Annotated[Optional[int], typer.Option(help='Default: the first free one from 7860 on.')] = None,
-    quiet: Annotated[bool, typer.Option('--quiet', hidden=True)] = False,
+    parent: Annotated[Optional[int], typer.Option(hidden=True)] = None,
 ):
     "Look at runs: curves, pseudo-labels and segmentations side by side."
-    if not folder.is_dir(): raise BadInput(f'{folder}: no such folder; expected one with runs')
+    if parent is not None: threading.Thread(target=leave_with, args=[parent], daemon=True).start()
+    from lora_da_bench.runs import check_folder
+    check_folder(folder)
+    server = listen(free_port() if port is None else port)
     from lora_da_bench_app.app import build, serve
-    port = port or free_port()
-    if quiet: threading.Thread(target=leave_with_parent, daemon=True).start()
-    if not quiet: console.print(f'The app is at [bold]http://127.0.0.1:{port}[/]; Ctrl-C ends it.')
-    serve(build(folder), port)
+    if parent is None:
+        console.print(f'The app is at http://127.0.0.1:{server.getsockname()[1]}', style='bold', end='')
+        console.print('; Ctrl-C ends it.')
+    serve(build(folder), server)
 
 # %% ../nbs/16_cli.ipynb #e7aa9daa
 @app.command()
@@ -387,11 +413,12 @@ def evaluate(
     window: Annotated[Optional[str], typer.Option(metavar='HxW', help='Slide a window of this size over the image.')] = None,
 ):
     "Score a finished run on the held-out frames: per class, and the means that papers quote."
+    from lora_da_bench.runs import finished_weights, write_json
+    finished_weights(run)
     how = dict(flip=flip, scales=numbers(scales, ',', '--scales', float), window=height_and_width(window, '--window') if window else None)
     studies, training = load()
     from lora_da_bench.experiments import load_domains
     from lora_da_bench.datasets import frames_in_classes
-    from lora_da_bench.runs import read_config, write_json
     config, device = training.stored_config(run), training.create_accelerator().device
     if scales != '1' and max(how['scales']) > 8: raise BadInput(f"--scales: expected numbers up to 8, got '{scales}'")
     held_out, space = load_domains(config.preset, root or config.root).held_out, training.stored_space(run)
@@ -404,12 +431,15 @@ def evaluate(
         nonlocal iou
         for done, iou in studies.evaluate(model, frames, len(space), device, **how): yield run.name, done, len(frames)
     run_to_end(all_frames())
-    means = class_means(iou, space.classes)
-    if lacking: console.print(f'note: {root or config.root} has no class {", ".join(lacking)}', markup=False, soft_wrap=True, highlight=False)
-    write_json(run/'evaluation.json', dict(how, frames=len(frames), means=means, iou={c: None if v != v else float(v) for c, v in zip(space.classes, iou)}))
+    means, present = class_means(iou, space.classes), classes_present(iou, space.classes)
+    if lacking: console.print(f'note: {root or config.root} has no class {", ".join(map(printable, lacking))}', soft_wrap=True)
+    write_json(run/'evaluation.json', dict(how, frames=len(frames), means=means, classes_present={k: n for k, (n, _) in present.items()},
+                                           iou=dict(zip(space.classes, map(float, iou)))))
     table = Table('class', Column('IoU', justify='right'), box=box.SIMPLE_HEAD, pad_edge=False)
-    for c, v in zip(space.classes, iou): table.add_row(c, '–' if v != v else f'{v:.3f}')
-    for name, v in means.items(): table.add_row(name, f'{v:.3f}', style='bold')
+    for c, v in zip(space.classes, iou): table.add_row(printable(c), '–' if v != v else f'{v:.3f}')
+    for name, v in means.items():
+        n, k = present[name]
+        table.add_row(name if n == k else f'{name}, over the {n} of {k} classes that are there', '–' if v != v else f'{v:.3f}', style='bold')
     console.print(table)
 
 def numbers(text: str, separator: str, option: str, kind: type, n: int | None = None) -> tuple:
@@ -476,6 +506,7 @@ def cost(
     dry_run: Annotated[bool, typer.Option('--dry-run', help='Predict memory and operations, for a device that need not be there, and run nothing.')] = False,
 ):
     "What a TransDA step costs under each stabilizer: time, memory and operations, part by part, on random data."
+    from lora_da_bench.runs import to_json
     hw = height_and_width(crop, '--crop') if crop else None
     if figure and (figure.is_dir() or not os.access(figure.absolute().parent, os.W_OK)):
         raise BadInput(f'--figure: {figure}: expected a file in a folder that can be written to')
@@ -488,7 +519,7 @@ def cost(
     if data is not None: fed, domains = bench.with_data(preset, data)
     with Console(stderr=True).status('predicting memory'): predicted = bench.predict_candidates(preset, names, where, precision, fits=not dry_run)
     if dry_run:
-        if format == Format.json: return print(json.dumps(dict(device=where.type, precision=precision, rows=[dict(stabilizer=name) | row for name, row in predicted.items()]), indent=1))
+        if format == Format.json: return print(to_json(dict(device=where.type, precision=precision, rows=[dict(stabilizer=name) | row for name, row in predicted.items()]), indent=1))
         rows = bench.prediction_table(predicted)
         return print_table(rows if format == Format.md else rows.iloc[:, :7], format, f'{model}, {precision}, predicted for {where.type}')
     def turns():
@@ -501,7 +532,7 @@ def cost(
             yield 'with data', done, len(names)
     run_to_end(turns(), Console(stderr=True), 'Nothing is kept; to begin again')
     if figure: bench.cost_figure(result).write_html(figure)
-    if format == Format.json: return print(json.dumps(result, indent=1))
+    if format == Format.json: return print(to_json(result, indent=1))
     print_table(bench.cost_table(result), format, f"{model}, {precision}, on {result['device']}")
     for row in result.get('waiting', []): console.print(f"{row['stabilizer']}: {row['waiting_share']:.0%} of the time spent waiting for data ({row['waiting_ms']:.0f} ms a step)")
 

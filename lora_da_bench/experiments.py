@@ -4,23 +4,22 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'SMALL', 'PRESETS', 'SWIN_S', 'SWIN_B', 'PUBLISHED', 'DOMAINS', 'BESIDE', 'Recipe', 'create_recipe',
-           'field_errors', 'Preset', 'as_public', 'load_preset', 'smoke', 'load_domains', 'tell', 'Config', 'public_of',
-           'all_options', 'unlike_public']
+           'Preset', 'as_public', 'load_preset', 'smoke', 'load_domains', 'tell', 'Config', 'public_of', 'all_options',
+           'unlike_public']
 
 # %% ../nbs/12_experiments.ipynb #77d57c48
 import logging
 import os
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .datasets import Domains, camvid_day_dusk, gta5_cityscapes, own_folders, streetscenes, synthia_cityscapes
-from .labels import BadInput, printable, read_json
-from .stabilizers import Stabilizer, create_stabilizer, first_problem, stabilizer_options
+from .labels import BadInput, field_errors, printable, read_json
+from .stabilizers import Stabilizer, create_stabilizer, stabilizer_options
 
 # %% ../nbs/12_experiments.ipynb #e51e4705
 class Recipe(BaseModel):
@@ -63,15 +62,6 @@ def create_recipe(
     "A recipe by name; raises `BadInput` for an unknown name, option or value"
     if name not in RECIPES: raise BadInput(f"recipe: '{name}' is unknown; expected {', '.join(RECIPES)}")
     with field_errors(f'recipes.{name}', Recipe): return Recipe(**RECIPES[name].model_dump() | options)
-
-@contextmanager
-def field_errors(where: Path | str, model: type[BaseModel]):
-    "Tell the first field that is not what the model expects, in one line"
-    try: yield
-    except ValidationError as error:
-        field, expected, facts = first_problem(error)
-        if facts['type'] == 'extra_forbidden': expected = f"unknown; expected one of {', '.join(model.model_fields)}"
-        raise BadInput(f"{where}: field {field or 'the file'}: {expected}") from None
 
 # %% ../nbs/12_experiments.ipynb #9b4451cd
 class Preset(BaseModel):

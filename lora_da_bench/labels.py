@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['IGNORE', 'CITYSCAPES', 'CAMVID', 'TRAIN_IDS', 'CITYSCAPES_IDS', 'GTA5', 'SYNTHIA', 'CITYSCAPES_16', 'MEANS',
-           'CLASSES_FILE', 'printable', 'BadInput', 'Unreadable', 'check_limit', 'in_our_words', 'read_bytes',
-           'read_json', 'LabelSpace', 'with_ids', 'narrowed', 'class_means', 'read_key', 'is_class_name', 'palette_for',
-           'read_classes', 'named_space', 'in_classes', 'ranges', 'look_up', 'to_classes', 'label_image', 'overlay']
+           'CLASSES_FILE', 'printable', 'BadInput', 'Unreadable', 'check_limit', 'in_our_words', 'first_problem',
+           'field_errors', 'read_bytes', 'read_json', 'LabelSpace', 'with_ids', 'narrowed', 'scores_by_mean',
+           'class_means', 'classes_present', 'read_key', 'is_class_name', 'palette_for', 'read_classes', 'named_space',
+           'in_classes', 'ranges', 'look_up', 'to_classes', 'label_image', 'overlay']
 
 # %% ../nbs/00_labels.ipynb #8c936f7c
 import colorsys
@@ -14,11 +15,13 @@ import json
 import os
 import re
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, ValidationError
 
 # %% ../nbs/00_labels.ipynb #558198f1
 def printable(text: str) -> str:
@@ -45,6 +48,23 @@ def in_our_words(
     for theirs, ours in (('Value error, ', ''), ('Input should be greater', 'expected a number greater'), ('Input should be less', 'expected a number less'),
                          ('Input should be', 'expected')): message = message.replace(theirs, ours)
     return message
+
+# %% ../nbs/00_labels.ipynb #c3b9b26a
+def first_problem(
+    error: ValidationError,
+) -> tuple[str, str, dict]:  # the field, dotted; what was expected; pydantic's own facts
+    "The first thing that is wrong with options or a file of fields"
+    facts = error.errors()[0]
+    return '.'.join(map(str, facts['loc'])), in_our_words(facts['msg']), facts
+
+@contextmanager
+def field_errors(where: Path | str, model: type[BaseModel]):
+    "Tell the first field that is not what the model expects, in one line"
+    try: yield
+    except ValidationError as error:
+        field, expected, facts = first_problem(error)
+        if facts['type'] == 'extra_forbidden': expected = f"unknown; expected one of {', '.join(model.model_fields)}"
+        raise BadInput(f"{where}: field {field or 'the file'}: {expected}") from None
 
 # %% ../nbs/00_labels.ipynb #b206e85f
 def read_bytes(
@@ -144,15 +164,24 @@ CITYSCAPES_16 = narrowed(CITYSCAPES_IDS, SYNTHIA.classes)
 # %% ../nbs/00_labels.ipynb #4f467391
 MEANS = {19: CITYSCAPES.classes, 16: SYNTHIA.classes, 13: tuple(c for c in SYNTHIA.classes if c not in ('wall', 'fence', 'pole'))}
 
+def scores_by_mean(
+    iou: np.ndarray,               # (K,) in 0..1; nan for a class that no label contains
+    classes: tuple[str, ...],      # K names
+) -> dict[str, np.ndarray]:        # 'mIoU' over all K, and 'mIoU-19', 'mIoU-16', 'mIoU-13' where they can be given
+    "The scores that each of the means is taken over"
+    names = {'mIoU': tuple(classes)} | {f'mIoU-{k}': names for k, names in MEANS.items() if set(names) <= set(classes)}
+    return {mean: np.array([iou[list(classes).index(n)] for n in of], float) for mean, of in names.items()}
+
 def class_means(
     iou: np.ndarray,               # (K,) in 0..1; nan for a class that no label contains
     classes: tuple[str, ...],      # K names
-) -> dict[str, float]:             # 'mIoU' over all K, and 'mIoU-19', 'mIoU-16', 'mIoU-13' where they can be given; nan where no class has a score
-    "The means that papers quote; a class without a score is left out"
-    def mean(names):
-        scores = np.array([iou[list(classes).index(n)] for n in names], float)
-        return float(np.nanmean(scores)) if (scores == scores).any() else float('nan')
-    return {'mIoU': mean(classes)} | {f'mIoU-{k}': mean(names) for k, names in MEANS.items() if set(names) <= set(classes)}
+) -> dict[str, float]:             # nan where no class has a score
+    "The means that papers quote, by name; a class without a score is left out"
+    return {mean: float(np.nanmean(s)) if (s == s).any() else float('nan') for mean, s in scores_by_mean(iou, classes).items()}
+
+def classes_present(iou: np.ndarray, classes: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+    "For each of the means: how many of its classes have a score, and how many it has"
+    return {mean: (int((s == s).sum()), len(s)) for mean, s in scores_by_mean(iou, classes).items()}
 
 # %% ../nbs/00_labels.ipynb #fab0a5d6
 CLASSES_FILE = ('expected a JSON object that maps ids 0..255, or colours, to class names or null, '

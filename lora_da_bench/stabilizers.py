@@ -6,8 +6,8 @@
 __all__ = ['Share', 'Positive', 'Factor', 'Rank', 'STABILIZERS', 'LORA_LAYERS', 'Stabilizer', 'said_by', 'learnt_tensors',
            'trainable_parameters', 'EMA', 'state_tensors', 'saved_tensors', 'summed', 'LowRankLinear', 'input_gradient',
            'LowRankConv2d', 'Summed', 'LoRALinear', 'LoRAConv2d', 'add_adapters', 'share_frozen', 'adapted',
-           'merged_tensors', 'adapters_merged', 'merge_adapters', 'LoRA', 'Slow', 'Frozen', 'first_problem',
-           'create_stabilizer', 'stabilizer_options']
+           'merged_tensors', 'adapters_merged', 'merge_adapters', 'LoRA', 'Slow', 'Frozen', 'create_stabilizer',
+           'stabilizer_options']
 
 # %% ../nbs/05_stabilizers.ipynb #e933f00f
 import inspect
@@ -26,7 +26,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
-from .labels import BadInput, in_our_words
+from .labels import BadInput, first_problem
 from .models import Output, reset_heads
 
 # %% ../nbs/05_stabilizers.ipynb #093ce4f0
@@ -365,14 +365,6 @@ class Frozen(Stabilizer):
     def prepare(self, model):
         model.encoder.requires_grad_(False)
         return super().prepare(model)
-
-# %% ../nbs/05_stabilizers.ipynb #18b47040
-def first_problem(
-    error: pydantic.ValidationError,
-) -> tuple[str, str, dict]:  # the field, dotted; what was expected; pydantic's own facts
-    "The first thing that is wrong with options or a preset"
-    facts = error.errors()[0]
-    return '.'.join(map(str, facts['loc'])), in_our_words(facts['msg']), facts
 
 # %% ../nbs/05_stabilizers.ipynb #6914ce7e
 def create_stabilizer(

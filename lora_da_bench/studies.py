@@ -26,9 +26,9 @@ from .experiments import PRESETS, Config, Preset, load_domains, unlike_public
 from .labels import CITYSCAPES, BadInput
 from .models import check_encoder
 from .processes import create_accelerator, device_and_precision
-from .runs import arm_of, find_runs, ran_with, read_config, read_metrics, report, summary, write_json
+from .runs import arm_of, find_runs, ran_with, read_config, read_diverged, read_metrics, report, summary, write_json
 from .stabilizers import stabilizer_options, trainable_parameters
-from .training import (Learner, arranged, clock, diverged, initial_model, label_target, load_model, needs_labels, step_views, train,
+from .training import (Learner, arranged, clock, initial_model, label_target, load_model, needs_labels, step_views, train,
                                     warmup_steps)
 
 # %% ../nbs/15_studies.ipynb #7695cac7
@@ -76,7 +76,7 @@ def run_chain(out: Path, configs: dict[str, Config], domains: Domains) -> Iterat
     for name, config in configs.items():
         with telling_out_of_memory(config, len(domains.space)):
             for step in train(out/name, config, domains): yield before + step, (name, step, config.steps)
-        if diverged(out/name): return  # the next round would start from nothing
+        if read_diverged(out/name): return  # the next round would start from nothing
         before += config.steps
         if config.round is not None:
             accelerator = create_accelerator()
@@ -178,10 +178,13 @@ def ablation(out: Path, preset: Preset, seed: int = 0, root: Path | None = None)
 
 # %% ../nbs/15_studies.ipynb #1143f55a
 def ablation_result(out: Path) -> dict:
-    "Scores of every arm and seed, with gap closure; raises `BadInput` where an anchor is missing"
+    "Scores of every arm and seed, with gap closure; seeds that diverged stand beside them, by arm; raises `BadInput` where an anchor is missing"
     runs, _ = find_runs(out)
     rows = [summary(run) | dict(arm=arm_of(run['name']), round=run.get('round')) for run in runs.values()]
-    rows = [row for row in rows if row['finished']]
+    diverged = {}
+    for row in rows:
+        if row['diverged'] is not None: diverged.setdefault(row['arm'], {})[str(row['seed'])] = row['diverged']
+    rows = [row for row in rows if row['finished'] and row['target_miou']['final'] is not None]
     last = max((row['round'] or 0 for row in rows), default=0)
     rows = [row for row in rows if row['round'] in (None, last)]
     anchors = {(row['arm'], row['seed']): row['target_miou']['final'] for row in rows if row['arm'] in ('source', 'ceiling')}
@@ -195,40 +198,48 @@ def ablation_result(out: Path) -> dict:
     if not result['arms']: raise BadInput(f'{out}: expected a finished source run and a finished ceiling of the same seed')
     order = ['source', *ablation_arms(PRESETS['streetscenes'])]
     result['arms'] = {arm: result['arms'][arm] for arm in sorted(result['arms'], key=lambda arm: order.index(arm) if arm in order else len(order))}
-    result['batchnorm'] = {s: e['target_miou']['start'] for s, e in result['arms'].get('none', {}).items()}
+    starts = {s: e['target_miou']['start'] for s, e in result['arms'].get('none', {}).items()}
+    result['batchnorm'] = {s: start for s, start in starts.items() if start is not None}
     brief = lambda metrics: {name: {step: round(v, 4) for step, v in points.items()} for name, points in metrics.items() if name != 'seen_miou'}
-    return result | dict(curves={name: dict(run, metrics=brief(run['metrics'])) for name, run in report(out)[0]['curves'].items()})
+    return result | dict(diverged=diverged, curves={name: dict(run, metrics=brief(run['metrics'])) for name, run in report(out)[0]['curves'].items()})
 
 def mean_and_spread(values: list[float], form: str) -> str:
-    "Mean, and standard deviation where there is more than one value"
+    "Mean, and standard deviation where there is more than one value; a value that is not there is left out"
+    values = [v for v in values if v is not None]
+    if not values: return '–'
     return format(np.mean(values), form) + (f' ± {np.std(values, ddof=1):{form}}' if len(values) > 1 else '')
 
 def ablation_table(result: dict) -> pd.DataFrame:
-    "One row an arm, between the anchors: mean and standard deviation over seeds"
+    "One row an arm, between the anchors: mean and standard deviation over the seeds that did not diverge; those that did have a column of their own"
+    diverged = result.get('diverged', {})
     def row(arm, scores, closures, **more):
+        if diverged: more['diverged, left out'] = ', '.join(f'seed {s} at step {step}' for s, step in diverged.get(arm, {}).items()) or '–'
+        if not scores: return dict(arm=arm, seeds='0') | more
         return dict(arm=arm, seeds=str(len(scores)), mIoU=mean_and_spread(scores, '.3f'), **{'gap closed, %': mean_and_spread([100 * c for c in closures], '.0f'), 'worst seed': f'{min(scores):.3f}'}) | more
     final = {arm: {seed: e['target_miou']['final'] for seed, e in seeds.items()} for arm, seeds in result['arms'].items()}
     source, ceiling = final['source'], final['ceiling']
     closure = lambda scores: [(v - source[s]) / (ceiling[s] - source[s]) for s, v in scores.items()]
     rows = [row('source', list(source.values()), closure(source)), row('source + BatchNorm', list(result['batchnorm'].values()), closure(result['batchnorm']))]
-    for arm, seeds in result['arms'].items():
+    for arm in dict.fromkeys([*result['arms'], *diverged]):
         if arm in ('source', 'ceiling'): continue
-        stability = [e['stability'] for e in seeds.values()]
-        rows.append(row(arm, list(final[arm].values()), closure(final[arm]), **{'largest fall': mean_and_spread([s['largest_fall'] for s in stability], '.3f'),
-                        'flips, %': mean_and_spread([100 * s['flip_rate'] for s in stability], '.1f')}))
+        scores, stability = final.get(arm, {}), [e['stability'] for e in result['arms'].get(arm, {}).values()]
+        flips = [None if s['flip_rate'] is None else 100 * s['flip_rate'] for s in stability]
+        rows.append(row(arm, list(scores.values()), closure(scores), **{
+            'largest fall': mean_and_spread([s['largest_fall'] for s in stability], '.3f'), 'flips, %': mean_and_spread(flips, '.1f')}))
     return pd.DataFrame([*rows, row('ceiling', list(ceiling.values()), closure(ceiling))]).fillna('–')
 
 # %% ../nbs/15_studies.ipynb #cea75f6f
 def without_candidates(result: dict) -> dict:
     "An ablation's result less the arms of `PAYING`"
     left_out = {arm for candidate in PAYING for arm in candidate_arms(candidate).values()}
-    return result | dict(arms={arm: seeds for arm, seeds in result['arms'].items() if arm not in left_out})
+    kept = lambda arms: {arm: seeds for arm, seeds in arms.items() if arm not in left_out}
+    return result | dict(arms=kept(result['arms']), diverged=kept(result.get('diverged', {})))
 
 def quality_beside_cost(cost: dict, results: dict[str, dict]) -> pd.DataFrame:
     "One row a candidate: steps and peak memory over EMA's, from a result of the cost bench, and the share of the gap that it closes, in percent, by dataset and recipe"
     costs = cost_table(cost).set_index('stabilizer')
     def row(candidate):
-        closed = {f'{dataset}, {recipe}': mean_and_spread([100 * e['closure'] for e in result['arms'][arm].values()], '.0f')
+        closed = {f'{dataset}, {recipe}': mean_and_spread([100 * e['closure'] for e in result['arms'].get(arm, {}).values()], '.0f')
                   for dataset, result in results.items() for recipe, arm in candidate_arms(candidate).items()}
         return {'stabilizer': candidate, 'times EMA': costs['times EMA'][candidate], 'peak of EMA': costs['of EMA'][candidate]} | closed
     return pd.DataFrame(map(row, ('ema', 'lora', *PAYING)))

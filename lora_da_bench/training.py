@@ -7,14 +7,13 @@ __all__ = ['RECALIBRATED_ON', 'log', 'environment', 'Batch', 'create_batch', 'ta
            'PeakMemory', 'clock', 'Stopwatch', 'Learner', 'predict_all', 'in_groups', 'gathered', 'Watch',
            'stored_space', 'data_change', 'claim', 'save_state', 'not_a_state', 'resume_point', 'go_on', 'weights_of',
            'empty_model', 'initial_model', 'base_path', 'check_base', 'remember_base', 'arranged', 'stored_config',
-           'load_model', 'first_not_finite', 'is_finite', 'needs_labels', 'train', 'diverge', 'diverged',
-           'n_unlabelled', 'target_frames', 'step_views', 'finish', 'label_target', 'pictures_below', 'output_places',
-           'overlay_path', 'predict_files']
+           'load_model', 'first_not_finite', 'is_finite', 'needs_labels', 'train', 'diverge', 'n_unlabelled',
+           'target_frames', 'step_views', 'finish', 'label_target', 'pictures_below', 'output_places', 'overlay_path',
+           'predict_files']
 
 # %% ../nbs/13_training.ipynb #41ba892e
 import datetime
 import io
-import json
 import logging
 import platform
 import subprocess
@@ -51,7 +50,8 @@ from .labels import IGNORE, BadInput, LabelSpace, Unreadable, check_limit, label
 from .models import Output, Segmenter, check_tensors, compile_parts, create_model, load_weights, segmentation_loss, weights_hash
 from .pseudolabels import confidence_weights, flip_rate, labels_of, predict, pseudo_label_accuracy, recalibrated
 from .processes import average_gradients, create_accelerator, mean_over_processes, n_processes, share, synchronize_batchnorm
-from .runs import Run, labels_folder, read_config, read_metrics, step_folder, weights_path, write_atomic, write_json
+from .runs import (Run, finished_weights, labels_folder, one_writer, read_config, read_diverged, read_metrics, step_folder, weights_path,
+                                write_atomic, write_json)
 from .stability import class_iou
 from .stabilizers import (Stabilizer, adapters_merged, learnt_tensors, merge_adapters, saved_tensors, state_tensors,
                                        trainable_parameters)
@@ -416,8 +416,8 @@ def go_on(run: Run, learner: Learner, state: dict):
 def weights_of(run: Path, needed_by: str) -> Path:
     "A finished run's file of weights; raises `BadInput` where there is none"
     path = weights_path(run)
-    if path is None and (end := diverged(run)):
-        raise BadInput(f"{run}: diverged at step {end['step']} ({end['reason']}) and has no weights; try a smaller learning rate")
+    if path is None and (end := read_diverged(run)):
+        raise BadInput(f"{run}: diverged at step {end.step} ({end.reason}) and has no weights; try a smaller learning rate")
     if path is None: raise BadInput(f'{run}: expected a finished run {needed_by}')
     return path
 
@@ -477,8 +477,7 @@ def load_model(folder: Path) -> Segmenter:
 
     Raises `BadInput` if the run is not finished, or if its files are damaged or do not belong together."""
     folder, config, stored = Path(folder), stored_config(folder), read_config(folder)
-    path = weights_path(folder)
-    if path is None: raise BadInput(f'{folder}: the run is not finished; start its command again to go on')
+    path = finished_weights(folder)
     model = empty_model(config, len(stored['classes']))
     if path.stem == 'model': load_weights(model, path)
     else:
@@ -508,6 +507,7 @@ def needs_labels(config: Config, domains: Domains):
     if config.create_recipe().labels == 'truth' and not domains.target.labelled:
         raise BadInput(f"{config.root or config.preset.dataset}: recipe '{config.recipe}' learns the true labels of the target's training frames, found none")
 
+@one_writer(unless=weights_path)
 def train(
     folder: Path,      # of the run, below the folder of runs
     config: Config,
@@ -520,7 +520,7 @@ def train(
         raise BadInput(f'recipes.{config.recipe}.weights_over: expected a divisor of the {own.stop - own.start} images of a process, got {together}')
     needs_labels(config, domains)
     with accelerator.main_process_first(): run = claim(folder, config, domains, accelerator.device)
-    if weights_path(run.folder) or diverged(run.folder): return
+    if weights_path(run.folder) or read_diverged(run.folder): return
     domains = domains_in_classes(domains, stored_space(run.folder))
     model = initial_model(run.folder, config, len(domains.space))
     with accelerator.main_process_first(): remember_base(run, config, model)
@@ -574,11 +574,6 @@ def diverge(run: Run, step: int, reason: str):
     write_json(run.folder/'diverged.json', dict(step=step, reason=reason))
     log.warning('%s: diverged at step %d: %s; the run ends there. Try a smaller learning rate', run.name, step, reason)
 
-def diverged(folder: Path) -> dict | None:
-    "The `step` and the `reason` where a run has diverged, or None"
-    path = Path(folder)/'diverged.json'
-    return json.loads(path.read_text()) if path.exists() else None
-
 # %% ../nbs/13_training.ipynb #8f677385
 def n_unlabelled(folder: Path) -> int:
     "How many target frames a run could not label, because their files can't be read"
@@ -618,6 +613,7 @@ def finish(run: Run, stabilizer: Stabilizer):
     (run.folder/'resume'/'state.pt').unlink(missing_ok=True)
 
 # %% ../nbs/13_training.ipynb #efb01941
+@one_writer()
 def label_target(
     folder: Path,          # of a finished run
     domains: Domains,

@@ -57,9 +57,10 @@ def serve():
             port = s.getsockname()[1]
         begun = time.monotonic()
         processes.append(subprocess.Popen(command('app', folder, '--port', port)))
+        from lora_da_bench.cli import answers
+        url = f'http://127.0.0.1:{port}'
         while time.monotonic() < begun + 60:
-            with socket.socket() as s:
-                if not s.connect_ex(('127.0.0.1', port)): return f'http://127.0.0.1:{port}', time.monotonic() - begun
+            if answers(url): return url, time.monotonic() - begun
             time.sleep(.05)
         raise TimeoutError('the app did not start')
     yield start

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import pytest
+from damage import RUN
 from PIL import Image
 from test_bad_input import is_one_line
 
@@ -91,14 +93,12 @@ OPTIONS = [
     preset('field stepps: unknown; expected one of dataset', stepps=3),
     preset('field dataset: expected', dataset='kitti'),
     preset('field gap: expected a number less than or equal to 1', gap=2),
-    preset('field gap: expected a finite number', gap=NAN),
+    preset('p.json: holds NaN, which is no JSON', gap=NAN),
     preset('field size: expected multiples of 4 pixels, at least 32', size=(97, 192)),
     preset('field crop: expected multiples of 4 pixels, at least 32', crop=(16, 32)),
     preset('field crop', crop=(64,)),
     preset('field source_crop: expected multiples of 4 pixels', source_crop=(-64, 64)),
     preset('field scale: expected two positive numbers, the smaller one first', scale=(2, 1)),
-    preset('field scale.0: expected a finite number', scale=(NAN, 1)),
-    preset('field scale.1: expected a finite number', scale=(1, INFINITE)),
     preset("field sampling: expected 'uniform'", sampling='rare'),
     preset('field max_unreadable: expected a number greater than or equal to 0', max_unreadable=-1),
     preset("model: 'swin_small' is unknown", model='swin_small'),
@@ -110,8 +110,7 @@ OPTIONS = [
     preset('field batch_size: expected a valid integer', batch_size=2.5),
     preset('field source_steps: expected a number greater than or equal to 1', source_steps=0),
     preset('field source_lr: expected a number greater than 0', source_lr=0),
-    preset('field source_lr: expected a finite number', source_lr=NAN),
-    preset('field lr: expected a finite number', lr=INFINITE),
+    preset('p.json: holds Infinity, which is no JSON', lr=INFINITE),
     preset('field lr: expected a number greater than 0', lr=-1e-4),
     preset('field lr: expected a valid number', lr='fast'),
     preset("field start: expected 'source' or 'initial'", start='imagenet'),
@@ -126,10 +125,8 @@ OPTIONS = [
     preset('stabilizers.ema.decoy: unknown; expected decay', stabilizers={'ema': {'decoy': .9}}),
     preset('stabilizers.ema.decay: expected a number less than or equal to 1, got 1.01', stabilizers={'ema': {'decay': 1.01}}),
     preset('stabilizers.ema.decay: expected a number greater than or equal to 0, got -0.1', stabilizers={'ema': {'decay': -.1}}),
-    preset('stabilizers.ema.decay: expected a finite number, got nan', stabilizers={'ema': {'decay': NAN}}),
-    preset('stabilizers.lora.alpha: expected a finite number, got inf', stabilizers={'lora': {'alpha': INFINITE}}),
-    preset('stabilizers.lora.alpha: expected a finite number, got nan', stabilizers={'lora': {'alpha': NAN}}),
-    preset('stabilizers.lora.lr_scale: expected a finite number, got nan', stabilizers={'lora': {'lr_scale': NAN}}),
+    preset('p.json: holds NaN, which is no JSON', stabilizers={'ema': {'decay': NAN}}),
+    preset('p.json: holds Infinity, which is no JSON', stabilizers={'lora': {'alpha': INFINITE}}),
     preset('stabilizers.lora.rank: expected a number greater than or equal to 1, got 0', stabilizers={'lora': {'rank': 0}}),
     preset('stabilizers.lora.rank: expected a valid integer, got 1.5', stabilizers={'lora': {'rank': 1.5}}),
     preset('stabilizers.lora.layers: expected', stabilizers={'lora': {'layers': 'mlp'}}),
@@ -138,7 +135,7 @@ OPTIONS = [
     preset("recipe: 'mixt' is unknown; expected source, plain", recipes={'mixt': {}}),
     preset('recipes.mixed: field mixx: unknown; expected one of labels', recipes={'mixed': {'mixx': True}}),
     preset('recipes.mixed: field confident: expected a number less than or equal to 1', recipes={'mixed': {'confident': 2}}),
-    preset('recipes.mixed: field confident: expected a finite number', recipes={'mixed': {'confident': NAN}}),
+    preset('p.json: holds NaN, which is no JSON', recipes={'mixed': {'confident': NAN}}),
     preset("recipes.plain: field alignment: expected 'none', 'binary' or 'class'", recipes={'plain': {'alignment': 'fine'}}),
     preset('recipes.mixed.mix: pastes of the source over all of a target crop', 'mixed', source_crop=(32, 32)),
     preset('recipes.plain.one_batch: needs crops of one size', source_crop=(64, 64), recipes={'plain': {'one_batch': True}}),
@@ -349,7 +346,40 @@ FILES = [
     preset_file(to_nowhere, 'is a link to a file that is not there'),
 ]
 
-STORE = []   # runs' folders, report, app
+def a_run(damage: Callable[[Path], None] = lambda run: None, name: str = 'run'):
+    "Put a copy of a finished run, but for its weights, into the folder, and damage it"
+    def make(tmp, runs):
+        shutil.copytree(runs/'lora-seed0', tmp/name, ignore=shutil.ignore_patterns('*.safetensors'))
+        damage(tmp/name)
+    return make
+
+
+TAKEN = socket.create_server(('127.0.0.1', 0))   # a port that somebody listens on
+
+# runs' folders, report, app
+STORE = [row('report {tmp}/run', '{tmp}/run', says, make=a_run(damage)) for damage, says in RUN.values()]
+STORE += [row(f'{command} {{tmp}}/run{more}', says, make=a_run(damage)) for command, more in (('predict', ' x.png --out {tmp}/out'), ('evaluate', '')) for damage, says in (
+    RUN['config.json is cut off'], RUN['config.json is a pipe'], RUN['steps is text'], (lambda run: None, '{tmp}/run: the run is not finished; start its command again'))]
+STORE += [
+    row('predict {tmp}/nowhere x.png --out {tmp}/out', '{tmp}/nowhere: not a run; expected a folder with config.json'),
+    row('evaluate {tmp}/nowhere', '{tmp}/nowhere: not a run; expected a folder with config.json'),
+    row('evaluate {tmp}/file', '{tmp}/file: not a run', make=lambda tmp, runs: (tmp/'file').write_text('')),
+    row('report {tmp}/file', '{tmp}/file: no such folder; expected one with runs', make=lambda tmp, runs: (tmp/'file').write_text('')),
+    row('report {tmp}/link', '{tmp}/link: no such folder', make=lambda tmp, runs: (tmp/'link').symlink_to('nowhere')),
+    row('report {tmp}/loop', '{tmp}/loop: no such folder', make=lambda tmp, runs: (tmp/'loop').symlink_to('loop')),
+    row('report {tmp}/' + 'x' * 300, 'xxx: cannot be read (File name too long)'),
+    row('predict {tmp}/' + 'x' * 300 + ' x.png --out {tmp}/out', 'xxx/config.json: cannot be read (File name too long)'),
+    row('report {tmp}', '{tmp}: holds no adaptation that can be read'),
+    row('report {tmp}/\udcff', 'udcff: expected a name in UTF-8', make=a_run(name='\udcff')),
+    row('report "{tmp}/two\nlines"', r'/two\nlines: no such folder'),
+    row('report "{tmp}/[red]x[/stop] :sky:"', '/[red]x[/stop] :sky:: no such folder'),
+    row('app {tmp}/nowhere', '{tmp}/nowhere: no such folder; expected one with runs'),
+    row('app {tmp}/file', '{tmp}/file: no such folder', make=lambda tmp, runs: (tmp/'file').write_text('')),
+    row('app {runs} --port 70000', '--port: expected a number from 1 to 65535, got 70000'),
+    row('app {runs} --port 0', '--port: expected a number from 1 to 65535, got 0'),
+    row('app {runs} --port -1', '--port: expected a number from 1 to 65535, got -1'),
+    row(f'app {{runs}} --port {TAKEN.getsockname()[1]}', f'--port: {TAKEN.getsockname()[1]} cannot be used (Address already in use)'),
+]
 
 ROWS = OPTIONS + FILES + STORE
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import command
 from PIL import Image
+from test_bad_input import is_one_line
 
 from lora_da_bench.experiments import PRESETS, smoke
 from lora_da_bench.runs import find_runs, read_metrics, weights_path
@@ -66,7 +67,7 @@ def test_predict(cli, quickstart, tmp_path):
 
 
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
-def test_killed_and_started_again(how, quickstart, tmp_path):
+def test_killed_and_started_again(how, cli, quickstart, tmp_path):
     "A run that is killed in a second process goes on from its snapshot, and ends like one that was left alone"
     shutil.copytree(quickstart/'source-seed0', tmp_path/'source-seed0')
     train = command('quickstart', '--smoke', '--no-app', '--out', tmp_path)
@@ -75,12 +76,22 @@ def test_killed_and_started_again(how, quickstart, tmp_path):
     while not (tmp_path/'lora-seed0/resume/state.pt').exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(.01)
+    if how == signal.SIGKILL:   # a second process, while the first holds the runs
+        process.send_signal(signal.SIGSTOP)
+        state = lambda: {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob('*')}
+        before = state()
+        is_one_line(cli(*train[3:]), 'none-seed0: another process is writing this run')
+        assert state() == before
     process.send_signal(how)
     _, said = process.communicate()
     assert not weights_path(tmp_path/'lora-seed0')
+    if how == signal.SIGKILL:   # in the middle of two files
+        with open(tmp_path/'lora-seed0/metrics.jsonl', 'a') as file: file.write('{"step": 10, "na')
+        (tmp_path/'lora-seed0/snapshots/.00.png.1.tmp').write_bytes(b'half')
     if how == signal.SIGINT:
         assert process.returncode == 130 and 'start the same command again' in said and 'Traceback' not in said
     assert subprocess.run(train, capture_output=True).returncode == 0
+    assert not list(tmp_path.rglob('*.tmp'))
     for name in ('none-seed0', 'ema-seed0', 'lora-seed0'):
         assert weights_path(tmp_path/name).read_bytes() == weights_path(quickstart/name).read_bytes()
         same = [c for c in read_metrics(quickstart/name) if c != 'step_ms']

@@ -1,0 +1,116 @@
+"Runs on the disk and those who read them: two processes, Ctrl-C, an app without its parent, the report and what it prints."
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from conftest import command
+
+LONG = 'transda-lora-head-light-seed0-round2'
+
+
+def wait_for(condition, seconds: float = 60):
+    "Wait until a condition holds, and return it"
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(.02)
+    return value
+
+
+def apps_on(folder) -> list[psutil.Process]:
+    "The app's processes for a folder of runs"
+    found = [p for p in psutil.process_iter(['cmdline']) if str(folder) in (p.info['cmdline'] or []) and 'app' in p.info['cmdline']]
+    return [p for p in found if p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize('moment', ['the app is starting', 'torch is loading', 'all is done'])
+def test_ctrl_c_ends_both(moment, runs):
+    "Whenever it comes: exit code 130, no traceback, no app left behind"
+    process = subprocess.Popen(command('quickstart', '--smoke', '--out', runs), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: apps_on(runs))
+    said = {'the app is starting': None, 'torch is loading': 'The app shows', 'all is done': 'Done; the app goes on'}[moment]
+    while said and said not in process.stdout.readline(): assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, problems = process.communicate(timeout=60)
+    assert process.returncode == 130 and 'Traceback' not in problems, problems
+    wait_for(lambda: not apps_on(runs))
+
+
+def test_the_app_ends_with_a_parent_that_is_killed(tmp_path):
+    "In its first moments too, when the app has not yet begun to watch"
+    process = subprocess.Popen(command('quickstart', '--smoke', '--out', tmp_path), stdout=subprocess.DEVNULL)
+    wait_for(lambda: apps_on(tmp_path))
+    process.kill()
+    process.wait()
+    wait_for(lambda: not apps_on(tmp_path))
+
+
+def test_a_wrong_run_is_told_before_torch_is_loaded(tmp_path):
+    commands = [['predict', 'nowhere', 'x.png', '--out', 'out'], ['evaluate', 'nowhere'], ['report', 'nowhere'], ['app', 'nowhere']]
+    code = ('import sys\nfrom lora_da_bench.cli import main\nfor words in ' + repr(commands) + ':\n    sys.argv = ["lora-da-bench", *words]\n    try: main()\n'
+            '    except SystemExit as stop: assert stop.code == 2\nprint(sorted({"torch", "gradio"} & set(sys.modules)))')
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == '[]\n' and done.stderr.count('error: nowhere: ') == 4, done.stderr
+
+
+@pytest.mark.parametrize('columns', [80, 40])
+def test_the_report_shows_whole_numbers(columns, cli, runs):
+    (runs/'lora-seed0').rename(runs/LONG)
+    done = subprocess.run(command('report', runs), capture_output=True, text=True, env=os.environ | {'COLUMNS': str(columns)})
+    wanted = cli('report', runs, '--format', 'md')[1].splitlines()[2:]
+    for row in wanted:
+        for cell in row.strip('| ').split(' | ')[1:]: assert cell in done.stdout, cell
+    assert '…' not in done.stdout and max(map(len, done.stdout.splitlines())) <= max(columns, 72)
+    assert LONG in ''.join(line.split(' ')[1] for line in done.stdout.splitlines() if len(line) > 1)   # folded, not cut
+
+
+def test_a_run_that_diverged_is_called_so(cli, runs):
+    (runs/'ema-seed0/diverged.json').write_text('{"step": 12, "reason": "loss/source is not finite"}')
+    result = json.loads(cli('report', runs, '--format', 'json')[1])
+    assert {row['name']: (row['diverged'], row['finished']) for row in result['runs']} == {
+        'ema-seed0': (12, False), 'lora-seed0': (None, True), 'none-seed0': (None, True)}
+    assert '| ema-seed0 (diverged at step 12) |' in cli('report', runs, '--format', 'md')[1]
+
+
+def test_values_that_are_not_finite_are_no_json(cli, runs):
+    "Neither in what is stored nor in what is printed, though an older run may hold them"
+    with open(runs/'ema-seed0/metrics.jsonl', 'a') as file:
+        for value in ('NaN', 'Infinity', 'null'): file.write(f'{{"step": 20, "name": "seen_miou", "value": {value}}}\n')
+    def refuse(token): raise AssertionError(token)
+    json.loads(cli('report', runs, '--format', 'json')[1], parse_constant=refuse)
+
+
+def test_nothing_printed_is_markup(capsys, runs, cli):
+    "Neither markup of rich nor colours of the terminal"
+    from rich.table import Table
+
+    from lora_da_bench.cli import console, show_progress
+    table = Table('class', title='[b]title[/b]')
+    for name in ('[sky]', 'sign[/stop] and :sun:'): table.add_row(name)
+    console.print(table)
+    show_progress([('run[/stop]', 1, 1)])
+    said = capsys.readouterr().out
+    for name in ('[sky]', 'sign[/stop] and :sun:', '[b]title[/b]', 'run[/stop]'): assert name in said, said
+    (runs/'lora-seed0').rename(runs/'[red]x :sun:\x1b[31m-seed0')
+    code, out, _ = cli('report', runs, '--format', 'md')
+    assert code == 0 and r'[red]x :sun:\x1b[31m-seed0' in out and '\x1b' not in out
+    code, out, _ = cli('report', runs)
+    assert code == 0 and '[red]x' in out and ':sun:' in out and '\x1b' not in out
+
+
+def test_evaluate_says_over_how_many_classes(cli, runs, monkeypatch):
+    iou = np.where(np.arange(19) < 13, .5, np.nan)
+    monkeypatch.setattr('lora_da_bench.studies.evaluate', lambda *args, **options: iter([(1, iou)]))
+    code, out, err = cli('evaluate', runs/'none-seed0')
+    assert code == 0, err
+    assert 'mIoU-19, over the 13 of 19 classes that are there' in ' '.join(out.split())
+    def refuse(token): raise AssertionError(token)
+    stored = json.loads((runs/'none-seed0/evaluation.json').read_text(), parse_constant=refuse)
+    assert stored['means']['mIoU-19'] == .5 and stored['classes_present']['mIoU-19'] == 13 and stored['iou']['bicycle'] is None
