@@ -49,7 +49,6 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emo
 def main():
     "The command `lora-da-bench`"
     if sys.argv[0].endswith('cli.py'): sys.argv[0] = 'lora-da-bench'  # started as a module
-    sys.stdout.reconfigure(errors='backslashreplace')  # a file name that is no UTF-8 can be shown, as on stderr
     try: sys.exit(app(standalone_mode=False))
     except UsageError as error:  # of the command line itself
         if '\n' in error.format_message(): error.show()  # the help, where a command was left out

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from .labels import BadInput, LabelSpace, Unreadable, field_errors, label_image, printable, read_json
+from .labels import BadInput, LabelSpace, Unreadable, field_errors, label_image, printable, read_bytes, read_json
 from .stability import largest_fall, late_spread
 
 # %% ../nbs/09_runs.ipynb #b62462b1
@@ -156,10 +156,8 @@ def readable(path: Path):
 
 def read_text(path: Path) -> str:
     "A file's text, without the mark that some editors put before it; raises `Unreadable` where it is no file or not UTF-8"
-    with readable(path):
-        if not path.is_file(): raise Unreadable(f'{path}: expected a file')  # a pipe would never end
-        try: return path.read_bytes().decode('utf-8-sig')
-        except UnicodeDecodeError: raise Unreadable(f'{path}: expected text, but it is binary or not UTF-8') from None
+    try: return read_bytes(path).decode('utf-8-sig')
+    except UnicodeDecodeError: raise Unreadable(f'{path}: expected text, but it is binary or not UTF-8') from None
 
 def is_there(path: Path) -> bool:
     "Whether there is anything of this name, be it a link that leads nowhere; raises `Unreadable` where the operating system won't say"

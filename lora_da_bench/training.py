@@ -15,6 +15,7 @@ __all__ = ['RECALIBRATED_ON', 'log', 'environment', 'Batch', 'create_batch', 'ta
 import datetime
 import io
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -43,7 +44,7 @@ from torch.utils._pytree import tree_leaves
 
 from .alignment import Alignment
 from .datasets import (ENDINGS, Domains, Relabelled, Unlabelled, create_sampling, domains_in_classes, fingerprints,
-                                    has_labelled_pixels, read_ids, read_image)
+                                    has_labelled_pixels, read_ids, read_image, visible)
 from .evaluation import as_float, confusion_of, evaluate, iou_of, segment
 from .experiments import Config, Preset, Recipe, field_errors
 from .labels import IGNORE, BadInput, LabelSpace, Unreadable, check_limit, label_image, overlay
@@ -652,8 +653,7 @@ def label_target(
 # %% ../nbs/13_training.ipynb #109c8597
 def pictures_below(folder: Path) -> list[Path]:
     "All pictures of a folder and of those in it, less hidden ones"
-    hidden = lambda path: any(part.startswith('.') for part in path.relative_to(folder).parts)
-    return [p for p in sorted(folder.rglob('*')) if p.suffix.lower() in ENDINGS and p.is_file() and not hidden(p)]
+    return [p for p in visible(folder, '**/*') if p.suffix.lower() in ENDINGS and not os.path.isdir(p)]
 
 def output_places(
     given: list[Path],   # pictures, and folders of pictures
@@ -662,10 +662,11 @@ def output_places(
     "Where `predict_files` writes; raises `BadInput` for a single file that is no picture, and for a folder without pictures"
     places = {}
     for path in given:
-        if not path.is_dir(): read_image(path)
-        found = pictures_below(path) if path.is_dir() else [path]
+        is_folder = os.path.isdir(path)
+        if not is_folder: read_image(path)
+        found = pictures_below(path) if is_folder else [path]
         if not found: raise BadInput(f"{path}: holds no pictures; expected files that end in {', '.join(ENDINGS)}")
-        top = path if path.is_dir() else path.parent
+        top = path if is_folder else path.parent
         places |= {p: out/p.relative_to(top).with_suffix('.png') for p in found}
     return places
 

@@ -54,7 +54,7 @@ def test_half_written_config(cli, runs):
     path = runs/'ema-seed0/config.json'
     path.write_text(path.read_text()[:100])
     code, out, err = cli('report', runs, '--format', 'json')
-    assert code == 0 and len(json.loads(out)['runs']) == 2 and f'{path}: expected a JSON file, but it is cut off' in err
+    assert code == 0 and len(json.loads(out)['runs']) == 2 and f'{path}: is no JSON; expected a JSON file' in err
 
 
 def test_damaged_metrics(cli, runs):

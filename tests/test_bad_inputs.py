@@ -79,7 +79,7 @@ OPTIONS = [
     row('train --stabilizer lorra --out {tmp}/out', "stabilizer: 'lorra' is unknown; expected none, ema, lora"),
     row('train --recipe planes --out {tmp}/out', "recipe: 'planes' is unknown; expected source, plain"),
     row('train --preset streets --out {tmp}/out', "preset: 'streets' is unknown; expected streetscenes"),
-    row('train --preset {tmp} --out {tmp}/out', 'preset: ', 'is unknown'),
+    row('train --preset {tmp} --out {tmp}/out', '{tmp}: is a folder; expected the JSON file of a preset'),
     row('train --preset camvid-day-dusk --out {tmp}/out', '--root: expected the folder of camvid'),
     # places
     row('train --out {tmp}/file', '--out: {tmp}/file: is a file, expected a folder', make=file('file', '')),
