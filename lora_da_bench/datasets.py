@@ -87,18 +87,20 @@ def read_header(image: Image.Image, data: bytes, path: Path) -> Header:
     "The header of a picture that was just opened; raises `BadInput` for a size that no camera gives"
     h, w = image.size[::-1]
     if h * w > MAX_PIXELS: raise Unreadable(f'{path}: is {w} x {h} pixels; expected at most {MAX_PIXELS:,} in all')
-    if max(h, w) > MAX_RATIO * min(h, w): raise Unreadable(f'{path}: is {w} x {h} pixels; expected one side at most {MAX_RATIO} times the other')
-    places = b'eXIf', b'Raw profile type exif', b'XML:com.adobe.xmp'  # where a PNG has it; Pillow would decode the whole file to find out
+    if max(h, w) > MAX_RATIO * min(h, w):
+        raise Unreadable(f'{path}: is {w} x {h} pixels; expected one side at most {MAX_RATIO} times the other')
+    places = b'eXIf', b'Raw profile type exif', b'XML:com.adobe.xmp'  # of a PNG; Pillow would decode all of it to find out
     if image.format == 'PNG' and not any(place in data for place in places): return Header((h, w), 1)
     try: orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception: orientation = 1  # damaged EXIF does not make a damaged picture
     if orientation not in range(1, 9): orientation = 1
-    return Header((w, h) if orientation > 4 and image.format != 'TIFF' else (h, w), orientation)  # of a TIFF Pillow turns the size itself
+    if image.format == 'TIFF': return Header((h, w), orientation)  # Pillow turns its size itself
+    return Header((w, h) if orientation > 4 else (h, w), orientation)
 
 # %% ../nbs/02_datasets.ipynb #e6b83a8d
 @contextmanager
 def opened(path: Path, expected: str) -> Iterator[tuple[Image.Image, bytes]]:
-    "A picture file, opened but not decoded, and its bytes; raises `Unreadable` where it can't be read, also later in the `with` block"
+    "A picture file, opened but not decoded, and its bytes; raises `Unreadable` where it can't be read, in the `with` block too"
     data = read_bytes(path, expected)
     try:
         with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image: yield image, data
@@ -128,7 +130,8 @@ def decode(image: Image.Image, data: bytes, path: Path) -> np.ndarray:
     if image.format in ('PNG', 'TIFF') and image.tile and '16' in str(image.tile[0][3]):
         pixels = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)  # BGR, or grey
         if pixels is None or pixels.dtype != np.uint16: raise ValueError
-        if pixels.ndim == 2 or pixels.shape[2] < 3: pixels = np.stack([pixels.reshape(*pixels.shape[:2], -1)[..., 0]] * 3, -1)
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        if pixels.shape[2] < 3: pixels = pixels[..., [0, 0, 0]]
         return ((pixels[..., 2::-1].astype(np.uint32) + 128) // 257).astype(np.uint8)
     if image.mode in ('I', 'F'): raise BadInput(f'{path}: holds 32-bit values; expected 8 or 16 bits a channel')
     if image.format != 'PNG': return np.array(image.convert('RGB'))
@@ -139,7 +142,8 @@ def decode(image: Image.Image, data: bytes, path: Path) -> np.ndarray:
 
 def resized(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     "A picture (H, W, 3) at another size (H, W), bilinear; None leaves it"
-    return pixels if size is None or pixels.shape[:2] == tuple(size) else np.array(Image.fromarray(pixels).resize(size[::-1], Image.BILINEAR))
+    if size is None or pixels.shape[:2] == tuple(size): return pixels
+    return np.array(Image.fromarray(pixels).resize(size[::-1], Image.BILINEAR))
 
 def read_image(
     path: Path,
@@ -147,7 +151,7 @@ def read_image(
 ) -> np.ndarray:                          # (H, W, 3) uint8 RGB, upright
     "Read a picture; raises `BadInput` if the file can't be read as one"
     with opened(path, A_PICTURE) as (image, data):
-        pixels, tiff = None, image.format == 'TIFF'
+        tiff = image.format == 'TIFF'
         orientation = read_header(image, data, path).orientation
         if not image.tile: image = Image.open(io.BytesIO(data))  # looking for its orientation decoded it
         pixels = upright(decode(image, data, path), 1 if tiff else orientation)
@@ -158,7 +162,8 @@ def read_image(
 def opened_label(path: Path, expected: str = A_LABEL) -> Iterator[tuple[Image.Image, bytes]]:
     "As `opened`, for a label; raises `BadInput` for one that is no PNG"
     with opened(path, expected) as (image, data):
-        if image.format != 'PNG': raise BadInput(f'{path}: is a {image.format}; expected a label as PNG, which keeps every value as it is')
+        if image.format != 'PNG':
+            raise BadInput(f'{path}: is a {image.format}; expected a label as PNG, which keeps every value as it is')
         yield image, data
 
 def as_held(values: np.ndarray, path: Path, data: bytes) -> np.ndarray:
@@ -166,7 +171,7 @@ def as_held(values: np.ndarray, path: Path, data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image: return upright(values, read_header(image, data, path).orientation)
 
 def read_ids(path: Path) -> np.ndarray:
-    "A label of one channel, (H, W) uint8 (or uint16) of the ids as stored; raises `BadInput` if it is unreadable or of another kind"
+    "A label of one channel, (H, W) uint8 or uint16 of the ids as stored; raises `BadInput` for any other file"
     with opened_label(path) as (image, data):
         if image.mode not in ('1', 'L', 'P', 'I', 'I;16'):
             raise BadInput(f'{path}: expected a label with one 8-bit channel of ids, got mode {image.mode}; '
@@ -178,7 +183,8 @@ def read_ids(path: Path) -> np.ndarray:
 def read_colours(path: Path) -> np.ndarray:
     "A label that is painted, (H, W) int32 of colours 0xRRGGBB; raises `BadInput` if it is unreadable or of another kind"
     with opened_label(path) as (image, data):
-        if '16' in str(image.tile[0][3]): raise BadInput(f'{path}: expected a label with colours of 8 bits a channel, got 16')
+        if '16' in str(image.tile[0][3]):
+            raise BadInput(f'{path}: expected a label with colours of 8 bits a channel, got 16')
         r, g, b = np.moveaxis(np.array(image.convert('RGB')).astype(np.int32), -1, 0)
         return as_held(r << 16 | g << 8 | b, path, data)
 
@@ -189,7 +195,8 @@ def read_first_channel(path: Path) -> np.ndarray:
         image.verify()  # where a file is cut off, OpenCV would print a line of its own
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # (H, W, 3), BGR
         if values is None: raise ValueError
-        if values.dtype != np.uint16: raise BadInput(f'{path}: {expected}, got {1 if values.ndim == 2 else values.shape[2]} channel(s) of 8 bits')
+        channels = 1 if values.ndim == 2 else values.shape[2]
+        if values.dtype != np.uint16: raise BadInput(f'{path}: {expected}, got {channels} channel(s) of 8 bits')
         return as_held(values if values.ndim == 2 else values[..., 2], path, data)
 
 def resized_label(
@@ -216,7 +223,7 @@ def find_images(
     pattern: str = '*',
     endings: tuple[str, ...] = ENDINGS,   # that are looked for
 ) -> dict[str, Path]:
-    "The folder's pictures by stem; raises `BadInput` where the folder or its images are missing, and for two files of one name"
+    "The folder's pictures by stem; raises `BadInput` where there is no folder or no image, and for two files of one name"
     folder, kinds = Path(folder), ', '.join(endings)
     if not os.path.isdir(folder): raise BadInput(f'{folder}: no such folder; expected one with images ({kinds})')
     found = [p for p in visible(folder, pattern) if p.suffix.lower() in endings]
@@ -226,7 +233,9 @@ def find_images(
     for p in found:
         if p.stem in images: twins.append((images[p.stem], p))
         images[p.stem] = p
-    if twins: raise BadInput(f'{twins[0][0]}: is called as {twins[0][1].name} is; expected one file a name ({len(twins)} names are there twice)')
+    if twins:
+        one, other = twins[0]
+        raise BadInput(f'{one}: is called as {other.name} is; expected one file a name ({len(twins)} names are there twice)')
     return images
 
 def find_labels(folder: Path, pattern: str = '*') -> dict[str, Path]:
@@ -264,7 +273,8 @@ def pair_problem(files: FrameFiles, image: Header, label: Header) -> str | None:
     turned = max(image.orientation, label.orientation)
     if min(image.orientation, label.orientation) == 1 < turned and (turned < 5 or image.size[0] == image.size[1]):
         which, other = (files.image, files.label) if image.orientation > 1 else (files.label, files.image)
-        return f'{which}: is to be turned (EXIF orientation {turned}), {other} is not, and nothing tells whether they agree; expected both upright'
+        return (f'{which}: is to be turned (EXIF orientation {turned}), {other} is not, and nothing tells whether they agree; '
+                'expected both upright')
 
 # %% ../nbs/02_datasets.ipynb #530a22b9
 def fitted(
@@ -372,13 +382,15 @@ def cityscapes(
         labels = named(annotations, ending)
     if classes == 16: space = CITYSCAPES_16 if space is CITYSCAPES_IDS else narrowed(CITYSCAPES, SYNTHIA.classes)
     cities = [city for city in CITIES[split] if os.path.lexists(pictures/city)]
-    if left_out := [city for city in CITIES[split] if city not in cities]: labels = {k: p for k, p in labels.items() if p.parent.name not in left_out}
+    left_out = [city for city in CITIES[split] if city not in cities]
+    labels = {k: p for k, p in labels.items() if p.parent.name not in left_out}
     expected = f'expected the {len(CITIES[split])} cities of Cityscapes/{split}'
     missing = [f"{city}: {'holds no .png images' if os.path.isdir(city) else 'no such folder'}; {expected}"
-               for folder in ([pictures, annotations] if labels else [pictures]) for city in map(folder.joinpath, cities) if not next(city.glob('*.png'), None)]
+               for folder in ([pictures, annotations] if labels else [pictures])
+               for city in map(folder.joinpath, cities) if not next(city.glob('*.png'), None)]
     files, problems = pair_up(images, labels, f'cityscapes/{split}')
-    notes = [f"{pictures}: {len(left_out)} of the {len(CITIES[split])} cities are not there: {', '.join(left_out)}"] if left_out else []
-    return Frames(files, space, size, problems=missing + problems, notes=notes)
+    note = f"{pictures}: {len(left_out)} of the {len(CITIES[split])} cities are not there: {', '.join(left_out)}"
+    return Frames(files, space, size, problems=missing + problems, notes=[note] if left_out else [])
 
 # %% ../nbs/02_datasets.ipynb #fbdbaece
 DAY, DUSK = ('0006R0', '0016E5'), ('0001TP',)
@@ -411,13 +423,15 @@ def own_folder(root: Path, size: tuple[int, int] | None = None) -> Frames:
     return Frames(files, space, size, read_colours if space.colours else read_ids, problems, notes, keep_aspect=size is not None)
 
 def own_parts(root: Path, size: tuple[int, int] | None = None) -> dict[str, Frames]:
-    "The parts `source`, `target` and `held-out` of one's own data, their classes numbered as the source's; raises `BadInput` for a class it lacks"
+    "One's own `source`, `target` and `held-out`, classes numbered as the source's; raises `BadInput` for a class it lacks"
     root, parts = Path(root), ('source', 'target', 'held-out')
-    if not os.path.isdir(root/'source'): raise BadInput(f'{root}: expected the folders source, target and held-out, and the file classes.json')
+    if not os.path.isdir(root/'source'):
+        raise BadInput(f'{root}: expected the folders source, target and held-out, and the file classes.json')
     frames = {part: own_folder(root/part, size) for part in parts}
     space = frames['source'].space
-    if len(space) < 2: raise BadInput(f'{root}: the classes of the source are {", ".join(space.classes)}; expected at least two')
-    if not frames['source'].labelled: frames['source'].problems.append(f'{root}/source/labels: expected labels for the source, found none')
+    if len(space) < 2: raise BadInput(f'{root}: the classes of the source are {space.classes[0]}; expected at least two')
+    if not frames['source'].labelled:
+        frames['source'].problems.append(f'{root}/source/labels: expected labels for the source, found none')
     for part in parts[1:]:  # a part without labels may have any classes, they are not looked at
         if frames[part].labelled: frames[part].space = in_classes(frames[part].space, space, root/part)
         else: frames[part].space = space
@@ -445,7 +459,8 @@ DATASETS = {
 # %% ../nbs/02_datasets.ipynb #6c131c69
 def tally(values: np.ndarray, most: int = 64) -> dict[str, int]:
     "Pixels of each value, the most frequent first; as JSON has them"
-    found, counts = np.unique(values, return_counts=True) if values.dtype != np.uint8 else (np.arange(256), np.bincount(values.ravel(), minlength=256))
+    if values.dtype == np.uint8: found, counts = np.arange(256), np.bincount(values.ravel(), minlength=256)
+    else: found, counts = np.unique(values, return_counts=True)
     order = np.argsort(-counts, kind='stable')[:most]
     return {str(found[i]): int(counts[i]) for i in order if counts[i]}
 
@@ -457,8 +472,8 @@ def label_palette(path: Path, ids) -> dict[str, str] | None:
         return {i: '#' + colours[3 * int(i):3 * int(i) + 3].hex() for i in sorted(ids, key=int)}
 
 def survey_frame(frames: Frames, files: FrameFiles) -> dict:
-    """One frame's row: name, image and label size (H, W), its brightest value, pixels of each class, of each id and of each colour where the label is
-    painted, the palette, problem and its kind: 'unreadable', 'size' or 'wrong'"""
+    """One frame's row: name, image and label size (H, W), its brightest value, pixels of each class, of each id and of
+    each colour where the label is painted, the palette, problem and its kind: 'unreadable', 'size' or 'wrong'"""
     row = dict.fromkeys(ROW) | dict(name=files.name)
     try:
         image = read_image(files.image)
@@ -494,12 +509,13 @@ def survey_cache(frames: Frames) -> Path:
         except OSError: return str(path)
         return str(path.resolve()), s.st_size, s.st_mtime_ns
     known = [facts(p) for f in frames.files for p in (f.image, f.label) if p]
-    key = hashlib.sha1(json.dumps([ROW, known, frames.space.classes, sorted(frames.space.ids.items()), frames.space.colours]).encode()).hexdigest()[:16]
+    space = [frames.space.classes, sorted(frames.space.ids.items()), frames.space.colours]
+    key = hashlib.sha1(json.dumps([ROW, known, space]).encode()).hexdigest()[:16]
     return cache_folder()/f'survey-{key}.json'
 
 def cached_rows(frames: Frames, path: Path) -> list[dict] | None:
     "The rows of a survey's cache; None where there is none, or where it holds anything else"
-    try: rows = read_json(path)
+    try: rows = read_json(path, limit=2**30)  # a published set's has tens of megabytes
     except BadInput: return None
     fits = isinstance(rows, list) and all(isinstance(row, dict) and set(row) == set(ROW) for row in rows)
     return rows if fits and [row['name'] for row in rows] == frames.names else None
@@ -527,8 +543,11 @@ def palette_problem(rows: list[dict]) -> str | None:
     for row in rows:
         known = {i: first.setdefault(i, (colour, row['name'])) for i, colour in (row['palette'] or {}).items()}
         if wrong := [i for i, (colour, _) in known.items() if colour != row['palette'][i]]:
-            differ, example = differ + 1, example or f"{wrong[0]} is {known[wrong[0]][0]} in {known[wrong[0]][1]} and {row['palette'][wrong[0]]} in {row['name']}"
-    if differ: return f'the palettes of {differ} labels differ from the others, so an index is no id: {example}; expected one palette, or colours for keys in classes.json'
+            (colour, other), i = known[wrong[0]], wrong[0]
+            differ, example = differ + 1, example or f"{i} is {colour} in {other} and {row['palette'][i]} in {row['name']}"
+    if not differ: return None
+    return (f'the palettes of {differ} labels differ from the others, so an index is no id: {example}; '
+            'expected one palette, or colours for keys in classes.json')
 
 def findings(frames: Frames) -> tuple[list[str], list[str]]:
     "What is wrong with a surveyed set as a whole, and what is only to be told of it; one line a kind"
@@ -540,25 +559,28 @@ def findings(frames: Frames) -> tuple[list[str], list[str]]:
     blank = [row['name'] for row in read if not sum(row['counts'])]
     problems, notes = [palette_problem(rows)], []
     if ids == [0, 255] and IGNORE not in space.ids and not space.colours:
-        problems.append(f'all {len(rows)} labels hold the ids 0 and 255 alone, and 255 is ignored; where 255 is a class, say so in classes.json: "255": "name"')
-    if read and len(blank) == len(read): problems.append(f'none of the {len(read)} labels has a pixel of any class: {", ".join(blank[:3])}')
+        problems.append(f'all {len(rows)} labels hold the ids 0 and 255 alone, and 255 is ignored; '
+                        'where 255 is a class, say so in classes.json: "255": "name"')
+    if read and len(blank) == len(read):
+        problems.append(f'none of the {len(read)} labels has a pixel of any class: {", ".join(blank[:3])}')
     elif blank: notes.append(f'{len(blank)} labels have no pixel of any class, such as {", ".join(blank[:3])}')
     pixels = np.sum([row['counts'] for row in read], 0) if read else []
     absent = [c for c, n in zip(space.classes, pixels) if not n]
-    if absent and len(blank) < len(read): notes.append(f'{len(absent)} of the {len(space)} classes hold no pixel: {", ".join(absent)}')
+    if absent and len(blank) < len(read):
+        notes.append(f'{len(absent)} of the {len(space)} classes hold no pixel: {", ".join(absent)}')
     return [f'{where}: {p}' for p in problems if p], [f'{where}: {n}' for n in notes] + dark_pictures(frames)
 
 def dark_pictures(frames: Frames) -> list[str]:
     "A line about pictures that are nearly black, as those of 10 or 12 bits in files of 16 are"
-    dark = [row['name'] for row in frames.rows if row['brightest'] is not None and row['brightest'] <= 16]  # 4095 of 65535 is 16 of 255
+    dark = [row['name'] for row in frames.rows if row['brightest'] is not None and row['brightest'] <= 16]  # 12 of 16 bits
     if not dark: return []
     return [f'{frames.files[0].image.parent}: {len(dark)} pictures hold nothing brighter than 16 of 255, such as {", ".join(dark[:3])}; '
             'are they stored in the full range of their bits?']
 
 # %% ../nbs/02_datasets.ipynb #e0ec66df
 def summarize(frames: Frames) -> dict:
-    """What a surveyed set holds: frames, sizes (a list of ((H, W), frames), the most frequent first), each class's share of the labelled pixels,
-    each colour's share of labels that are painted and whose colours are not mapped, problems, notes"""
+    """What a surveyed set holds: frames, sizes (a list of ((H, W), frames), the most frequent first), each class's share of
+    the labelled pixels, each colour's share of labels that are painted and whose colours are not mapped, problems, notes"""
     sizes = [tuple(row['image']) for row in frames.rows if row['image']]
     counts = np.array([row['counts'] for row in frames.rows if row['counts']], float).reshape(-1, len(frames.space)).sum(0)
     problems, notes = findings(frames)
@@ -647,16 +669,17 @@ def synthia_cityscapes(root: Path, size: tuple[int, int]) -> Domains:
     return Domains(space, source, *cityscapes_target(Path(root)/'cityscapes', size, classes=16))
 
 def own_folders(root: Path, size: tuple[int, int]) -> Domains:
-    """Your own: `root/source`, `root/target` and `root/held-out`, each with `images`, and labels where there are any, and `classes.json` for all or one
-    in each. Frames keep their shape and become as high as `size`; classes are matched by name"""
+    """Your own: `root/source`, `root/target` and `root/held-out`, each with `images`, and labels where there are any, and
+    `classes.json` for all or one in each. Frames keep their shape and become as high as `size`; classes go by name"""
     parts = {part: frames.checked() for part, frames in own_parts(root, size).items()}
     return Domains(parts['source'].space.plain, *parts.values())
 
 # %% ../nbs/02_datasets.ipynb #f4468982
 def frames_in_classes(frames: Dataset, space: LabelSpace) -> Dataset:
-    "The same frames with their classes numbered as a run's, matched by name; raises `BadInput` for a class that the run does not have"
+    "The same frames, classes numbered as a run's and matched by name; raises `BadInput` for a class that the run lacks"
     if frames.space.classes == space.classes: return frames
-    if not isinstance(frames, Frames): raise BadInput(f'the classes of the data are not those of the run: {", ".join(space.classes)}')
+    if not isinstance(frames, Frames):
+        raise BadInput(f'the classes of the data are not those of the run: {", ".join(space.classes)}')
     changed = frames.but(space=in_classes(frames.space, space, frames.files[0].image.parent))
     if hasattr(frames, 'rows'):
         place = [space.classes.index(c) for c in frames.space.classes]
@@ -665,7 +688,7 @@ def frames_in_classes(frames: Dataset, space: LabelSpace) -> Dataset:
     return changed
 
 def domains_in_classes(domains: Domains, space: LabelSpace) -> Domains:
-    "The same data with its classes numbered as a run's, matched by name; raises `BadInput` for a class that the run does not have"
+    "The same data, classes numbered as a run's and matched by name; raises `BadInput` for a class that the run lacks"
     if domains.space.classes == space.classes: return domains
     parts = (frames_in_classes(frames, space) for frames in (domains.source, domains.target, domains.held_out))
     return Domains(space.plain, *parts)
@@ -684,7 +707,8 @@ def file_facts(path: Path | None) -> bytes:
 def frames_fingerprint(frames: Frames) -> dict:
     "How many frames there are, and a hash of their files and of what their labels mean"
     space = frames.space
-    meaning = sorted((i, None if c == IGNORE else space.classes[c]) for i, c in (space.ids or dict(enumerate(range(len(space))))).items())
+    ids = space.ids or {i: i for i in range(len(space))}
+    meaning = sorted((i, None if c == IGNORE else space.classes[c]) for i, c in ids.items())
     total = hashlib.blake2b(json.dumps([meaning, space.colours] if frames.labelled else None).encode(), digest_size=16)
     with ThreadPoolExecutor(8) as pool:
         regular = [p if p and os.path.isfile(p) else None for f in frames.files for p in (f.image, f.label)]
@@ -702,7 +726,8 @@ def overlaps(parts: dict[str, Frames]) -> list[str]:
     sizes = {p: os.path.getsize(p) for frames in parts.values() for p in (f.image for f in frames.files) if os.path.isfile(p)}
     often = Counter(sizes.values())
     content = lambda p: hashlib.blake2b(p.read_bytes()).digest()
-    known = {name: {content(f.image): f.image for f in frames.files if often[sizes.get(f.image)] > 1} for name, frames in parts.items()}
+    alike = lambda frames: (f.image for f in frames.files if often[sizes.get(f.image)] > 1)
+    known = {name: {content(p): p for p in alike(frames)} for name, frames in parts.items()}
     lines = []
     for a, b in ((a, b) for i, a in enumerate(parts) for b in list(parts)[i + 1:]):
         if same := sorted(known[a].keys() & known[b].keys(), key=lambda k: known[a][k]):

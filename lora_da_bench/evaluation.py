@@ -81,7 +81,8 @@ def classes_at(
     size: tuple[int, int],        # (H, W)
 ) -> torch.Tensor:                # (H, W) uint8
     "The most likely class of every pixel at another size"
-    best, classes = torch.full(size, -1., device=probabilities.device), torch.zeros(size, dtype=torch.uint8, device=probabilities.device)
+    best = torch.full(size, -1., device=probabilities.device)
+    classes = torch.zeros_like(best, dtype=torch.uint8)
     for k, plane in enumerate(probabilities):
         p = F.interpolate(plane[None, None], size, mode='bilinear', align_corners=False)[0, 0]
         classes[p > best] = k
@@ -107,7 +108,7 @@ def predicted_frames(
     device: torch.device,
     **how,                                               # of `probabilities`
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:        # predicted and true classes (B, H, W)
-    "Predictions for every frame of a labelled set: of frames that keep their shape at their own size, else at the size they are held in"
+    "Predictions for every frame of a labelled set; frames that keep their shape are predicted at their own size"
     if not getattr(frames, 'keep_aspect', False):
         for images, truth in in_order(frames): yield probabilities(model, as_float(images, device), **how).argmax(1), truth
         return

@@ -85,14 +85,16 @@ def read_bytes(
     except OSError as error: raise problem(f'cannot be read ({error.strerror})') from None
 
 # %% ../nbs/00_labels.ipynb #99913d35
-def read_json(path: Path, expected: str = 'expected a JSON file'):
+def read_json(path: Path, expected: str = 'expected a JSON file', limit: int = 2**24):
     "What a JSON file holds; raises `BadInput` for a file that is none, is empty, or has a key twice"
     def entries(pairs):
-        for i, (key, _) in enumerate(pairs):
-            if any(key == other for other, _ in pairs[:i]): raise BadInput(f'{path}: entry {key} is there twice; {expected}')
-        return dict(pairs)
+        found = dict(pairs)
+        if len(found) == len(pairs): return found
+        keys = [key for key, _ in pairs]
+        twin = next(key for key in found if keys.count(key) > 1)
+        raise BadInput(f'{path}: entry {twin} is there twice; {expected}')
     def no_number(text): raise BadInput(f'{path}: holds {text}, which is no JSON; {expected}')
-    data = read_bytes(path, expected, 2**24)
+    data = read_bytes(path, expected, limit)
     if not data.strip(): raise BadInput(f'{path}: is empty; {expected}')
     try: return json.loads(data, object_pairs_hook=entries, parse_constant=no_number)
     except BadInput: raise

@@ -359,7 +359,8 @@ def data_change(then: dict, now: dict) -> str | None:
     for part in then.keys() & now.keys():
         if then[part] == now[part]: continue
         before, after = then[part].get('frames'), now[part].get('frames')
-        counts = f'{before} frames then, {after} now' if before != after else f'{after} frames as then, but files or what labels mean differ'
+        counts = f'{before} frames then, {after} now'
+        if before == after: counts = f'{after} frames as then, but files or what labels mean differ'
         return f'{part.replace("_", "-")}: {counts}'
 
 # %% ../nbs/13_training.ipynb #5196bde7
@@ -374,14 +375,16 @@ def claim(folder: Path, config: Config, domains: Domains, device: torch.device) 
                 raise BadInput(f'{run.folder/"config.json"}: holds a run with {field} = {flat(there).get(field)!r}, '
                                f'asked for is {value!r}; choose another --out')
         if change := data_change(there.get('data', {}), fingerprints(domains)):
-            if not weights_path(run.folder): raise BadInput(f'{run.folder}: was begun on other data ({change}); bring them back or choose another --out')
+            if not weights_path(run.folder):
+                raise BadInput(f'{run.folder}: was begun on other data ({change}); bring them back or choose another --out')
             log.warning('%s: finished on other data (%s); its results are of those, for new ones choose another --out', run.folder, change)
         return run
     started_from = [run.folder.parent/name for name in (config.source, config.labels) if name]
     space = next((stored_space(other) for other in started_from if (other/'config.json').exists()), domains.space)
     domains_in_classes(domains, space)  # told before anything is written, if they can't be matched
     scored = config.create_stabilizer().scored
-    described = dict(dataset=config.preset.dataset, scored=scored, classes=space.classes, palette=space.palette, data=fingerprints(domains))
+    described = dict(dataset=config.preset.dataset, scored=scored, classes=space.classes, palette=space.palette,
+                     data=fingerprints(domains))
     write_json(run.folder/'config.json', wanted | described | environment(device))
     return run
 
