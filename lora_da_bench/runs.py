@@ -278,8 +278,8 @@ def read_run(folder: Path) -> dict:  # `config.json`, and 'name', 'folder', 'met
     folder = Path(folder)
     try: folder.name.encode()
     except UnicodeEncodeError: raise Unreadable(f'{folder}: expected a name in UTF-8') from None
-    diverged = read_diverged(folder)
-    return dict(read_config(folder), name=folder.name, folder=folder, metrics=read_metrics(folder), diverged=diverged.step if diverged else None)
+    config, metrics, diverged = read_config(folder), read_metrics(folder), read_diverged(folder)
+    return config | dict(name=folder.name, folder=folder, metrics=metrics, diverged=diverged.step if diverged else None)
 
 def find_runs(
     root: Path,              # a folder of runs, or one run
