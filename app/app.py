@@ -159,7 +159,8 @@ class ThisMachineOnly:
         if scope['type'] in ('http', 'websocket'):
             headers = Headers(scope=scope)
             host, origin = headers.get('host', ''), headers.get('origin')
-            if not LOOPBACK.fullmatch(host) or origin not in (None, f'http://{host}') or '/upload' in scope['path']:
+            uploads = scope['path'].rstrip('/').endswith(('/upload', '/upload_progress'))
+            if uploads or not LOOPBACK.fullmatch(host) or origin not in (None, f'http://{host}'):
                 return await PlainTextResponse('This app answers only pages of its own on this machine.', 403)(scope, receive, send)
         await self.app(scope, receive, send)
 

@@ -337,7 +337,7 @@ def look_at_own(datasets, splits: dict, facts: dict[str, dict]):
 # %% ../nbs/16_cli.ipynb #93e82a24
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar='DIR', help='A folder of runs, or one run.')],
+    folder: Annotated[Path, typer.Argument(metavar='DIR', readable=False, help='A folder of runs, or one run.')],
     format: Annotated[Format, typer.Option(help='How to print it.')] = Format.table,
 ):
     "One row a run: how good, how calm, at what cost."
@@ -364,7 +364,7 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
 # %% ../nbs/16_cli.ipynb #60b30dd2
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar='RUN', help='A finished run.')],
+    run: Annotated[Path, typer.Argument(metavar='RUN', readable=False, help='A finished run.')],
     images: Annotated[list[Path], typer.Argument(metavar='IMAGE...', help='Pictures of any size, or folders of pictures.')],
     out: Annotated[Path, typer.Option(help='Where label maps (`NAME.png`) and overlays (`NAME-overlay.png`) go; folders are mirrored.')],
 ):
@@ -387,7 +387,7 @@ def predict(
 # %% ../nbs/16_cli.ipynb #3b4558d0
 @app.command('app')
 def open_app(
-    folder: Annotated[Path, typer.Argument(metavar='DIR', help='A folder of runs; they may still be training.')],
+    folder: Annotated[Path, typer.Argument(metavar='DIR', readable=False, help='A folder of runs; they may still be training.')],
     port: Annotated[Optional[int], typer.Option(help='Default: the first free one from 7860 on.')] = None,
     parent: Annotated[Optional[int], typer.Option(hidden=True)] = None,
 ):
@@ -405,7 +405,7 @@ def open_app(
 # %% ../nbs/16_cli.ipynb #e7aa9daa
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar='RUN', help='A finished run.')],
+    run: Annotated[Path, typer.Argument(metavar='RUN', readable=False, help='A finished run.')],
     root: Root = None,
     flip: Annotated[bool, typer.Option('--flip', help='Show mirror images too.')] = False,
     scales: Annotated[str, typer.Option(help='Show images at these scales, such as 0.75,1,1.25.')] = '1',

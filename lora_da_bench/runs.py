@@ -19,11 +19,13 @@ import re
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from functools import wraps
+from glob import escape
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import psutil
 from filelock import FileLock, Timeout
 from PIL import Image
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -72,7 +74,12 @@ def to_json(value, **options) -> str:
     "A value as valid JSON"
     return json.dumps(finite(value), allow_nan=False, **options)
 
-def write_json(path: Path, value): write_atomic(path, lambda p: p.write_text(to_json(value, indent=1) + '\n'))
+def write_json(path: Path, value):
+    "Write a value as JSON, and remove what killed processes left of the same file"
+    write_atomic(path, lambda p: p.write_text(to_json(value, indent=1) + '\n'))
+    for p in Path(path).parent.glob(f'.{escape(Path(path).name)}.*.tmp'):
+        pid = p.name.split('.')[-2]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)): p.unlink(missing_ok=True)
 
 # %% ../nbs/09_runs.ipynb #c62677fe
 @contextmanager
@@ -263,8 +270,8 @@ def read_run(folder: Path) -> dict:  # `config.json`, and 'name', 'folder', 'met
     folder = Path(folder)
     try: folder.name.encode()
     except UnicodeEncodeError: raise Unreadable(f'{folder}: expected a name in UTF-8') from None
-    diverged = read_diverged(folder)
-    return dict(read_config(folder), name=folder.name, folder=folder, metrics=read_metrics(folder), diverged=diverged.step if diverged else None)
+    config, metrics, diverged = read_config(folder), read_metrics(folder), read_diverged(folder)
+    return config | dict(name=folder.name, folder=folder, metrics=metrics, diverged=diverged.step if diverged else None)
 
 def find_runs(
     root: Path,              # a folder of runs, or one run

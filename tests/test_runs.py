@@ -114,3 +114,17 @@ def test_evaluate_says_over_how_many_classes(cli, runs, monkeypatch):
     def refuse(token): raise AssertionError(token)
     stored = json.loads((runs/'none-seed0/evaluation.json').read_text(), parse_constant=refuse)
     assert stored['means']['mIoU-19'] == .5 and stored['classes_present']['mIoU-19'] == 13 and stored['iou']['bicycle'] is None
+
+
+def test_what_may_not_be_read_is_skipped_with_a_line(runs):
+    "Permissions hold for root as well where it gives up the right to pass over them"
+    (runs/'ema-seed0').chmod(0)
+    (runs/'none-seed0/metrics.jsonl').chmod(0)
+    as_anybody = [] if os.geteuid() else ['setpriv', '--inh-caps=-all', '--bounding-set=-dac_override,-dac_read_search']
+    try: results = [subprocess.run([*as_anybody, *command('report', folder, '--format', 'md')], capture_output=True, text=True) for folder in (runs, runs/'ema-seed0')]
+    except FileNotFoundError: pytest.skip('setpriv is missing')
+    finally: (runs/'ema-seed0').chmod(0o755)
+    whole, alone = results
+    assert whole.returncode == 0 and whole.stdout.count('\n') == 3 and '| lora-seed0 |' in whole.stdout
+    for name in ('ema-seed0/config.json', 'none-seed0/metrics.jsonl'): assert f'skipped: {runs}/{name}: cannot be read (Permission denied)' in whole.stderr
+    assert (alone.returncode, alone.stderr) == (2, f'error: {runs}/ema-seed0/config.json: cannot be read (Permission denied)\n')
