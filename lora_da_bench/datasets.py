@@ -638,13 +638,15 @@ def with_labels(frames: Frames, what: str) -> Frames:
     return frames
 
 def has_labelled_pixels(frames: Dataset) -> bool:
-    "Whether any pixel of any frame has a class; most often the first frame tells"
+    "Whether any pixel of any frame has a class; most often the first frame tells. Raises `Unreadable` where no frame can be read"
     if rows := getattr(frames, 'rows', None): return any(sum(row['counts'] or [0]) for row in rows)
-    def labels():
-        for i in range(len(frames)):
-            try: yield frames[i][1]
-            except Unreadable: pass  # told where it is trained on
-    return any(bool((label != IGNORE).any()) for label in labels())
+    problems = []
+    for i in range(len(frames)):
+        try:
+            if (frames[i][1] != IGNORE).any(): return True
+        except Unreadable as problem: problems.append(problem)
+    if problems and len(problems) == len(frames): raise problems[0]
+    return False
 
 def camvid_day_dusk(root: Path, size: tuple[int, int]) -> Domains:
     "CamVid by day as the source, at dusk as the target; dusk frames of `train` are adapted on, those of `test` held out"
