@@ -42,6 +42,7 @@ app = typer.Typer(
     help='Does LoRA steady self-training as well as EMA does? Adapt a segmentation model from labelled source images '
          'to unlabelled target images, compare stabilizers, and see it happen.')
 UsageError = typer.BadParameter.__base__  # typer keeps it to itself
+os.environ.setdefault('GOMP_SPINCOUNT', '15000')  # read when torch is imported
 rank = os.environ.get('RANK', '0')  # of this process, where `accelerate launch` started several
 console = Console(quiet=rank != '0', markup=False, emoji=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
