@@ -50,6 +50,7 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emo
 def main():
     "The command `lora-da-bench`"
     if sys.argv[0].endswith('cli.py'): sys.argv[0] = 'lora-da-bench'  # started as a module
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')  # a name may be no UTF-8
     try: sys.exit(app(standalone_mode=False))
     except UsageError as error:  # of the command line itself
         if '\n' in error.format_message(): error.show()  # the help, where a command was left out
@@ -413,7 +414,7 @@ def evaluate(
     window: Annotated[Optional[str], typer.Option(metavar='HxW', help='Slide a window of this size over the image.')] = None,
 ):
     "Score a finished run on the held-out frames: per class, and the means that papers quote."
-    from lora_da_bench.runs import finished_weights, write_json
+    from lora_da_bench.runs import finished_weights, read_config, write_json
     finished_weights(run)
     how = dict(flip=flip, scales=numbers(scales, ',', '--scales', float), window=height_and_width(window, '--window') if window else None)
     studies, training = load()

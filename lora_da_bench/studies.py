@@ -28,7 +28,7 @@ from .models import check_encoder
 from .processes import create_accelerator, device_and_precision
 from .runs import arm_of, find_runs, ran_with, read_config, read_diverged, read_metrics, report, summary, write_json
 from .stabilizers import stabilizer_options, trainable_parameters
-from .training import (Learner, arranged, clock, initial_model, label_target, load_model, needs_labels, step_views, train,
+from .training import (Learner, arranged, check_shares, clock, initial_model, label_target, load_model, needs_labels, step_views, train,
                                     warmup_steps)
 
 # %% ../nbs/15_studies.ipynb #7695cac7
@@ -114,6 +114,9 @@ def run_arms(
     for configs in chains.values():  # a misspelt name is told now, not after the source training
         for config in configs.values(): config.create_stabilizer(), config.create_recipe()
     check_encoder(preset.model, preset.weights)
+    create_accelerator()
+    for configs in chains.values():
+        for config in configs.values(): check_shares(config)  # before a folder is made
     domains = yield from load_surveyed(preset, root)
     for configs in chains.values():
         for config in configs.values(): needs_labels(config, domains)

@@ -7,9 +7,9 @@ __all__ = ['RECALIBRATED_ON', 'log', 'environment', 'Batch', 'create_batch', 'ta
            'PeakMemory', 'clock', 'Stopwatch', 'Learner', 'predict_all', 'in_groups', 'gathered', 'Watch',
            'stored_space', 'data_change', 'claim', 'save_state', 'not_a_state', 'resume_point', 'go_on', 'weights_of',
            'empty_model', 'initial_model', 'base_path', 'check_base', 'remember_base', 'arranged', 'stored_config',
-           'load_model', 'first_not_finite', 'is_finite', 'needs_labels', 'train', 'diverge', 'n_unlabelled',
-           'target_frames', 'step_views', 'finish', 'label_target', 'pictures_below', 'output_places', 'overlay_path',
-           'predict_files']
+           'load_model', 'first_not_finite', 'is_finite', 'needs_labels', 'check_shares', 'train', 'diverge',
+           'n_unlabelled', 'target_frames', 'step_views', 'finish', 'label_target', 'pictures_below', 'output_places',
+           'overlay_path', 'predict_files']
 
 # %% ../nbs/13_training.ipynb #41ba892e
 import datetime
@@ -511,6 +511,12 @@ def needs_labels(config: Config, domains: Domains):
     if config.create_recipe().labels == 'truth' and not domains.target.labelled:
         raise BadInput(f"{config.root or config.preset.dataset}: recipe '{config.recipe}' learns the true labels of the target's training frames, found none")
 
+def check_shares(config: Config):
+    "Raises `BadInput` where a step's images can't be shared by the processes that there are"
+    own, together = share(config.preset.batch_size), config.create_recipe().weights_over
+    if together and (own.stop - own.start) % together:
+        raise BadInput(f'recipes.{config.recipe}.weights_over: expected a divisor of the {own.stop - own.start} images of a process, got {together}')
+
 @one_writer(unless=weights_path)
 def train(
     folder: Path,      # of the run, below the folder of runs
@@ -519,9 +525,7 @@ def train(
 ) -> Iterator[int]:    # the number of the step that was just done, from 0 (the first look) to `config.steps`
     "Train a run from where it is to its end; raises `BadInput` for a folder that holds another run, a full disk, or too many files that can't be read"
     accelerator = create_accelerator()
-    own, together = share(config.preset.batch_size), config.create_recipe().weights_over  # told before anything is written, if it can't be
-    if together and (own.stop - own.start) % together:
-        raise BadInput(f'recipes.{config.recipe}.weights_over: expected a divisor of the {own.stop - own.start} images of a process, got {together}')
+    check_shares(config)
     needs_labels(config, domains)
     with accelerator.main_process_first(): run = claim(folder, config, domains, accelerator.device)
     if weights_path(run.folder) or read_diverged(run.folder): return

@@ -40,7 +40,7 @@ def test_empty_run_folder(cli, runs):
 def test_folder_without_runs(cli, tmp_path):
     is_one_line(cli('report', tmp_path), 'holds no adaptation', 'config.json')
     (tmp_path/'file').write_text('')
-    is_one_line(cli('quickstart', '--no-app', '--out', tmp_path/'file'), 'file: cannot be written (File exists)')
+    is_one_line(cli('quickstart', '--no-app', '--out', tmp_path/'file'), '--out: ', 'file: is a file, expected a folder')
     is_one_line(cli('app', tmp_path/'file'), 'file: no such folder')
 
 
@@ -234,7 +234,7 @@ def test_cost_of_what_is_not_there(cli):
     is_one_line(cli('cost', '--crop', '30x32'), "--crop: expected multiples of 4 pixels, at least 32, got '30x32'")
     is_one_line(cli('cost', '--model', 'swan'), "model: 'swan' is unknown; expected 'mini' or a Swin of timm, such as ")
     is_one_line(cli('cost', '--batch', '1'), '--batch: expected at least 2, ', 'got 1')
-    is_one_line(cli('cost', '--figure', '/nowhere/cost.html'), '--figure: /nowhere: no such folder')
+    is_one_line(cli('cost', '--figure', '/nowhere/cost.html'), '--figure: /nowhere/cost.html: expected a file in a folder that can be written to')
     is_one_line(cli('cost', '--dry-run', '--device', 'tpu'), "--device: 'tpu' is unknown; expected cuda, cpu, mps")
     is_one_line(cli('cost', '--dry-run', '--device', 'mps', '--precision', 'bf16'), "--precision: 'bf16' is not supported on mps; supported: fp32")
     is_one_line(cli('cost', '--dry-run', '--precision', 'fp8'), "--precision: 'fp8' is not supported on ")

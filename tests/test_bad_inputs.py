@@ -384,7 +384,7 @@ STORE += [
 ROWS = OPTIONS + FILES + STORE
 
 
-@pytest.mark.parametrize('row', ROWS, ids=[f'{i:03} {row.command[:60]}' for i, row in enumerate(ROWS)])
+@pytest.mark.parametrize('row', ROWS, ids=[f'{i:03} {row.command.split()[0]}' for i, row in enumerate(ROWS)])
 def test_bad_input(row, cli, quickstart, tmp_path):
     places = dict(tmp=tmp_path, runs=quickstart)
     if row.make: row.make(tmp_path, quickstart)
