@@ -243,8 +243,8 @@ def predict(
     with pretended(config, n_classes, device, precision, kind) as (learner, batch):
         with PeakMemory([*learner.held(), *batch], learner.student.parameters()) as memory: learner.step(batch)  # alone: the counter of operations keeps checkpointed tensors alive
         with FlopCounterMode(display=False) as flops, Counts() as counts:
-            for _ in range(2): learner.step(batch)  # of a lazy LoRA no two neighbours are alike
-        return dict(peak_bytes=memory.peak, memory=split_memory(learner, memory.peak, memory.gradients), flops=flops.get_total_flops() // 2, launches=counts.launches // 2,
+            for _ in range(period := learner.stabilizer.period): learner.step(batch)
+        return dict(peak_bytes=memory.peak, memory=split_memory(learner, memory.peak, memory.gradients), flops=flops.get_total_flops() // period, launches=counts.launches // period,
                     saved_bytes=sum(t.nbytes for t in saved_tensors(learner.stabilizer).values()))
 
 def prediction_table(predicted: dict[str, dict]) -> pd.DataFrame:

@@ -41,6 +41,7 @@ STABILIZERS = {}  # name -> class; subclasses enter themselves
 class Stabilizer:
     "Full fine-tuning with the student as its own teacher; subclasses say what they do differently"
     name = 'none'
+    period = 1          # steps after which all of them cost the same again
     scored = 'student'  # whose weights are scored and saved, as tables call it: 'student' or 'average'
     saves = 'model'     # what a run's weights are: the whole 'model', or an 'adapter' to be loaded over the weights it started from
 
@@ -290,6 +291,7 @@ class LoRA(Stabilizer):
         if self.reuses_pass and teacher != 'self': raise BadInput(f"stabilizers.lora.mode: 'train' goes with teacher 'self' only, not '{teacher}'")
         self.rank, self.alpha, self.lr_scale, self.layers, self.stages, self.lazy, self.head = rank, alpha, lr_scale, layers, stages, lazy, head
         self.taught_by, self.decay = teacher, decay
+        self.period = 2 if lazy else 1
         self.scored = 'average' if teacher in ('ema', 'adapters') else 'student'
         self.saves = 'model' if teacher == 'ema' else 'adapter'
 

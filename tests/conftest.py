@@ -7,6 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+
+def pytest_collection_modifyitems(items):
+    "What takes longest begins first, so that no worker is left alone with it"
+    items.sort(key=lambda item: 'test_processes' not in item.nodeid)
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -19,11 +25,15 @@ def command(*args) -> list[str]: return [sys.executable, '-m', 'lora_da_bench.cl
 
 
 @pytest.fixture(scope='session')
-def quickstart(tmp_path_factory) -> Path:
-    "The main job, tiny, run once in a process of its own: a folder with a source run and three adaptations"
-    out = tmp_path_factory.mktemp('quickstart')/'q'
-    done = subprocess.run(command('quickstart', '--smoke', '--no-app', '--out', out), capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
+def quickstart(tmp_path_factory, worker_id) -> Path:
+    "The main job, tiny, run once for all workers in a process of its own: a folder with a source run and three adaptations"
+    shared = tmp_path_factory.getbasetemp() if worker_id == 'master' else tmp_path_factory.getbasetemp().parent
+    out, done = shared/'quickstart'/'q', shared/'quickstart'/'done'
+    with FileLock(shared/'quickstart.lock'):
+        if not done.exists():
+            run = subprocess.run(command('quickstart', '--smoke', '--no-app', '--out', out), capture_output=True, text=True, timeout=180)
+            assert run.returncode == 0, run.stderr
+            done.touch()
     return out
 
 
