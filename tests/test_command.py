@@ -2,10 +2,12 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +66,32 @@ def test_predict(cli, quickstart, tmp_path):
     label = Image.open(tmp_path/'out/photo.png')
     assert code == 0 and label.size == (200, 150) and label.mode == 'P' and np.asarray(label).max() < 19
     assert Image.open(tmp_path/'out/photo-overlay.png').size == (200, 150)
+
+
+def test_a_finished_run_is_all_that_predict_reads(cli, runs, tmp_path):
+    "A configuration that names a file with a program in it: nothing of that file is read, let alone run"
+    class Program:
+        def __reduce__(self): return Path.touch, (tmp_path/'it ran',)
+    (tmp_path/'weights.pth').write_bytes(pickle.dumps(Program()))
+    path = runs/'none-seed0/config.json'
+    config = json.loads(path.read_text())
+    config['preset']['weights'] = str(tmp_path/'weights.pth')
+    path.write_text(json.dumps(config))
+    code, _, err = cli('predict', runs/'none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', tmp_path/'out')
+    assert code == 0 and (tmp_path/'out/00.png').exists() and not (tmp_path/'it ran').exists(), err
+
+
+def test_a_run_that_diverges_is_called_so(cli, runs, tmp_path):
+    "At a rate at which nothing can be learnt: the run ends, the store and the report say where, and no weights are left"
+    (tmp_path/'wild.json').write_text(smoke(PRESETS['streetscenes']).model_copy(update=dict(lr=1e30, warmup=1)).model_dump_json())
+    shutil.rmtree(runs/'none-seed0')
+    code, out, err = cli('train', '--preset', tmp_path/'wild.json', '--stabilizer', 'none', '--out', runs)
+    assert code == 0 and 'diverged at step 2' in ' '.join(out.split()), (out, err)
+    assert json.loads((runs/'none-seed0/diverged.json').read_text()) == dict(step=2, reason='the source loss is not finite')
+    rows = {row['name']: row for row in json.loads(cli('report', runs, '--format', 'json')[1])['runs']}
+    assert rows['none-seed0']['diverged'] == 2 and not rows['none-seed0']['finished'] and rows['lora-seed0']['diverged'] is None
+    assert weights_path(runs/'none-seed0') is None
+    assert 'NaN' not in (runs/'none-seed0/metrics.jsonl').read_text() + (runs/'none-seed0/config.json').read_text()
 
 
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
