@@ -250,7 +250,7 @@ def show_plan(studies, preset, recipe: str, stabilizer: str, root: Path | None):
     for name, count in plan['parts'].items(): table.add_row(name, f"{count['trained']:,}", f"{count['frozen']:,}")
     table.add_row('all', *(f"{sum(c[k] for c in plan['parts'].values()):,}" for k in ('trained', 'frozen')), style='bold')
     console.print(table)
-    for line in plan['learns']: console.print(line, highlight=False, markup=False)
+    for line in plan['learns']: console.print(line, highlight=False)
     show_unlike_public(plan['unlike_public'], f'{recipe}, {stabilizer}')
     hours = plan['total_s'] / 3600
     total = f'{hours / 24:,.0f} days' if hours >= 48 else f'{hours:.1f} hours' if hours >= 1 else f'{60 * hours:.0f} minutes'
@@ -333,8 +333,8 @@ def look_at_own(datasets, splits: dict, facts: dict[str, dict]):
     for split, frames in splits.items():
         folder = datasets.survey_cache(frames).with_suffix('')
         try: paths = datasets.save_overlays(frames, folder, split)
-        except OSError as error: paths = console.print(f'{folder}: pictures cannot be written ({error.strerror})', markup=False)
-        if paths: console.print(f'{split}: labels over images, to be looked at:', *map(str, paths), sep='\n  ', markup=False, soft_wrap=True, highlight=False)
+        except OSError as error: paths = console.print(f'{folder}: pictures cannot be written ({error.strerror})')
+        if paths: console.print(f'{split}: labels over images, to be looked at:', *map(str, paths), sep='\n  ', soft_wrap=True, highlight=False)
 
 # %% ../nbs/16_cli.ipynb #93e82a24
 @app.command()
@@ -426,7 +426,7 @@ def evaluate(
     lacking = [c for c in space.classes if c not in held_out.space.classes]
     frames = frames_in_classes(held_out, space)
     if not root and (change := training.data_change(read_config(run).get('data', {}), dict(held_out=held_out.fingerprint))):
-        errors.print(f'note: the run was made with other data ({change})', markup=False)
+        errors.print(f'note: the run was made with other data ({change})')
     model, iou = training.load_model(run).to(device), None
     def all_frames():
         nonlocal iou
