@@ -25,16 +25,26 @@ def command(*args) -> list[str]: return [sys.executable, '-m', 'lora_da_bench.cl
 
 
 @pytest.fixture(scope='session')
-def quickstart(tmp_path_factory, worker_id) -> Path:
-    "The main job, tiny, run once for all workers in a process of its own: a folder with a source run and three adaptations"
+def made_once(tmp_path_factory, worker_id):
+    "Call `make(folder)` in the first worker that asks, and give all of them the folder"
     shared = tmp_path_factory.getbasetemp() if worker_id == 'master' else tmp_path_factory.getbasetemp().parent
-    out, done = shared/'quickstart'/'q', shared/'quickstart'/'done'
-    with FileLock(shared/'quickstart.lock'):
-        if not done.exists():
-            run = subprocess.run(command('quickstart', '--smoke', '--no-app', '--out', out), capture_output=True, text=True, timeout=180)
-            assert run.returncode == 0, run.stderr
-            done.touch()
-    return out
+    def get(name: str, make) -> Path:
+        folder = shared/name
+        with FileLock(shared/f'{name}.lock'):
+            if not (shared/f'{name}.done').exists():
+                make(folder)
+                (shared/f'{name}.done').touch()
+        return folder
+    return get
+
+
+@pytest.fixture(scope='session')
+def quickstart(made_once) -> Path:
+    "The main job, tiny, in a process of its own: a folder with a source run and three adaptations"
+    def make(folder):
+        run = subprocess.run(command('quickstart', '--smoke', '--no-app', '--out', folder), capture_output=True, text=True, timeout=180)
+        assert run.returncode == 0, run.stderr
+    return made_once('quickstart', make)
 
 
 @pytest.fixture
