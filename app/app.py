@@ -17,10 +17,10 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
-from lora_da_bench.figures import class_legend, curves, label_grid, plain, probe_grid
-from lora_da_bench.labels import BadInput
-from lora_da_bench.runs import (find_runs, labelled_frames, labels_folder, probes, read_diverged, report_table, run_label, snapshot_steps, summary,
-                                weights_path)
+from lora_da_bench.views.figures import class_legend, curves, label_grid, plain, probe_grid
+from lora_da_bench.core.errors import BadInput
+from lora_da_bench.evidence.run_store import (find_runs, labelled_frames, labels_folder, probes, read_diverged,
+    report_table, run_label, snapshot_steps, summary, weights_path)
 
 TITLE = '## Which stabilizer keeps self-training stable, how good is the result, what does it cost?'
 HOW_TO_READ = ('The teacher labels the target and the student learns from it: `none` and `lora` teach themselves, `ema` is taught, and scored, by its average. '
@@ -175,5 +175,5 @@ def serve(demo: gr.Blocks, server: socket.socket):
 demo = build(Path(os.environ.get('LORA_DA_BENCH_RUNS', 'demo')))  # what `gradio app/app.py` and hosts of Gradio apps look for
 
 if __name__ == '__main__':
-    from lora_da_bench.cli import listen
+    from lora_da_bench.views.cli import listen
     serve(build(Path(sys.argv[1])) if len(sys.argv) > 1 else demo, listen(7860))

@@ -21,7 +21,7 @@ def cache(tmp_path_factory):
     os.environ['LORA_DA_BENCH_CACHE'] = str(tmp_path_factory.mktemp('cache'))
 
 
-def command(*args) -> list[str]: return [sys.executable, '-m', 'lora_da_bench.cli', *map(str, args)]
+def command(*args) -> list[str]: return [sys.executable, '-m', 'lora_da_bench.views.cli', *map(str, args)]
 
 
 @pytest.fixture(scope='session')
@@ -57,7 +57,7 @@ def runs(quickstart, tmp_path) -> Path:
 def cli(capsys, monkeypatch):
     "Call the command in this process: exit code, stdout, stderr"
     def call(*args):
-        from lora_da_bench import cli as module
+        from lora_da_bench.views import cli as module
         monkeypatch.setattr(sys, 'argv', ['lora-da-bench', *map(str, args)])
         code = 0
         try: module.main()
@@ -77,7 +77,7 @@ def serve():
             port = s.getsockname()[1]
         begun = time.monotonic()
         processes.append(subprocess.Popen(command('app', folder, '--port', port)))
-        from lora_da_bench.cli import answers
+        from lora_da_bench.views.cli import answers
         url = f'http://127.0.0.1:{port}'
         while time.monotonic() < begun + 60:
             if answers(url): return url, time.monotonic() - begun
@@ -93,7 +93,7 @@ def camvid(tmp_path) -> Path:
     import numpy as np
     from PIL import Image
 
-    from lora_da_bench.scenes import scene
+    from lora_da_bench.data.scenes import scene
     root = tmp_path/'camvid'
     for split, names in dict(train=['0006R0_1', '0006R0_2', '0016E5_1', '0016E5_2', '0001TP_1', '0001TP_2'], test=['0001TP_3', '0001TP_4']).items():
         for folder in (root/split, root/f'{split}annot'): folder.mkdir(parents=True)
@@ -111,9 +111,9 @@ def published(tmp_path) -> Path:
     import numpy as np
     from PIL import Image
 
-    from lora_da_bench.datasets import CITIES
-    from lora_da_bench.labels import CITYSCAPES, CITYSCAPES_IDS, GTA5, SYNTHIA, label_image
-    from lora_da_bench.scenes import scene
+    from lora_da_bench.data.datasets import CITIES
+    from lora_da_bench.data.labels import CITYSCAPES, CITYSCAPES_IDS, GTA5, label_image, SYNTHIA
+    from lora_da_bench.data.scenes import scene
     root = tmp_path/'data'
     def ids(label, space):
         "A dataset's ids for 19 classes; what it lacks becomes its id 0"
@@ -145,7 +145,7 @@ def small_published(tmp_path):
     "A published preset, but for a `mini` Swin and small numbers: a JSON file for `--preset`"
     import json
 
-    from lora_da_bench.experiments import PRESETS
+    from lora_da_bench.runs.experiments import PRESETS
     def write(name: str = 'gta5-cityscapes-swin-s', **changes) -> Path:
         small = dict(size=(64, 128), crop=(32, 64), source_crop=(36, 64), model='mini', weights='random', decoder_channels=16, batch_size=2,
                      steps=4, rounds=1, warmup=2, eval_every=2, seen=2, probes=1)

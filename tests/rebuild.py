@@ -25,7 +25,7 @@ def write_readme():
     notebook.cells = [c for c in notebook.cells if c.source or c.get('outputs')]
     text, _ = MarkdownExporter(config=Config()).from_notebook_node(notebook)
     text = re.sub(r'```\w*\s*```', '', text)  # emptied cells
-    text = re.sub(r'\]\((media/|tutorials/|\d\d_)', r'](nbs/\1', text.replace('](../', ']('))
+    text = re.sub(r'\]\(((?:media|tutorials|core|data|model|method|evidence|runs|studies|views)/)', r'](nbs/\1', text.replace('](../', ']('))
     (ROOT/'README.md').write_text(re.sub(r'\n{3,}', '\n\n', text).strip() + '\n')
 
 

@@ -218,7 +218,7 @@ def test_nobody_else_is_answered(serve, quickstart):
 def test_polls_leave_nothing_behind(quickstart):
     "An open tab asks every two seconds; a day of it must not take memory"
     from gradio.components import Component
-    from lora_da_bench.cli import answers, listen
+    from lora_da_bench.views.cli import answers, listen
     from lora_da_bench_app.app import build, serve
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))

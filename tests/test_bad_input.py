@@ -12,8 +12,8 @@ import pytest
 from conftest import command
 from PIL import Image
 
-from lora_da_bench.experiments import PRESETS
-from lora_da_bench.runs import find_runs
+from lora_da_bench.runs.experiments import PRESETS
+from lora_da_bench.evidence.run_store import find_runs
 
 
 def is_one_line(result, *parts):
@@ -168,7 +168,7 @@ def test_broken_held_out_frame(cli, camvid, tmp_path):
 
 
 def camvid_preset(tmp_path, **changes):
-    from lora_da_bench.experiments import smoke
+    from lora_da_bench.runs.experiments import smoke
     path = tmp_path/'camvid.json'
     path.write_text(json.dumps(json.loads(smoke(PRESETS['camvid-day-dusk']).model_dump_json()) | dict(source_steps=4, steps=4, eval_every=2) | changes))
     return path
@@ -210,7 +210,7 @@ def test_full_disk(quickstart, tmp_path):
     "The operating system refuses to write more: one line, and what was written before is whole"
     limited = ('import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
                'resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)); '
-               'from lora_da_bench.cli import main; sys.argv[0] = "lora-da-bench"; main()')
+               'from lora_da_bench.views.cli import main; sys.argv[0] = "lora-da-bench"; main()')
     done = subprocess.run([sys.executable, '-c', limited, 'quickstart', '--smoke', '--no-app', '--out', tmp_path/'out'], capture_output=True, text=True)
     is_one_line((done.returncode, done.stdout, done.stderr), 'source-seed0/', 'cannot be written (File too large)', 'start the same command again')
     runs, skipped = find_runs(tmp_path/'out')

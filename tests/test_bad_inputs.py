@@ -47,7 +47,7 @@ def file(name: str, content): return lambda tmp, runs: put(tmp/name, content)
 def preset(says: str, recipe: str = 'plain', stabilizer: str = 'lora', name: str = 'streetscenes', **changes):
     "A row: the preset with these numbers changed"
     def make(tmp, runs):
-        from lora_da_bench.experiments import PRESETS
+        from lora_da_bench.runs.experiments import PRESETS
         (tmp/'p.json').write_text(json.dumps(json.loads(PRESETS[name].model_dump_json()) | changes))
     return row(f'train --preset {{tmp}}/p.json --recipe {recipe} --stabilizer {stabilizer} --out {{tmp}}/out', says, make=make)
 

@@ -15,8 +15,8 @@ from conftest import command
 from PIL import Image
 from test_bad_input import is_one_line
 
-from lora_da_bench.experiments import PRESETS, smoke
-from lora_da_bench.runs import find_runs, read_metrics, weights_path
+from lora_da_bench.runs.experiments import PRESETS, smoke
+from lora_da_bench.evidence.run_store import find_runs, read_metrics, weights_path
 
 
 def test_three_runs_from_the_same_start(quickstart):

@@ -15,11 +15,11 @@ from conftest import command
 from PIL import Image
 from test_bad_input import is_one_line
 
-from lora_da_bench import datasets
-from lora_da_bench.experiments import PRESETS
-from lora_da_bench.labels import CITYSCAPES, SYNTHIA, label_image
-from lora_da_bench.runs import find_runs, labelled_frames, read_metrics, weights_path
-from lora_da_bench.scenes import scene
+from lora_da_bench.data import datasets, frames as files_of
+from lora_da_bench.runs.experiments import PRESETS
+from lora_da_bench.data.labels import CITYSCAPES, label_image, SYNTHIA
+from lora_da_bench.evidence.run_store import find_runs, labelled_frames, read_metrics, weights_path
+from lora_da_bench.data.scenes import scene
 
 
 @pytest.mark.parametrize('name, frames', [('gta5', 4), ('synthia', 4), ('cityscapes', 27)])

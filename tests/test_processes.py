@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 import lora_da_bench
-from lora_da_bench.experiments import PRESETS
-from lora_da_bench.runs import read_config, read_metrics, weights_path
+from lora_da_bench.runs.experiments import PRESETS
+from lora_da_bench.evidence.run_store import read_config, read_metrics, weights_path
 
 pytestmark = pytest.mark.xdist_group('processes')  # they share a run, and take both cores
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_shared(cli, tmp_path, monkeypatch):
     "A batch of four on three processes; several processes that find each other on no device"
     (tmp_path/'tiny.json').write_text(TINY.model_dump_json())
     with monkeypatch.context() as patched:
-        patched.setattr('lora_da_bench.processes.n_processes', lambda: 3)
+        patched.setattr('lora_da_bench.core.processes.n_processes', lambda: 3)
         code, _, said = cli('train', '--preset', tmp_path/'tiny.json', '--out', tmp_path/'runs')
     assert code == 2 and said == 'error: batch_size: 4 images of a step cannot be shared evenly by 3 processes; expected a multiple of 3\n'
     assert not (tmp_path/'runs').exists()
@@ -104,5 +104,5 @@ def test_what_cannot_be_shared(cli, tmp_path, monkeypatch):
 
 def test_one_precision():
     "accelerate refuses a second precision in a process, which without a GPU would go unnoticed: only one function makes accelerators"
-    made = [p.name for p in Path(lora_da_bench.__file__).parent.glob('*.py') if re.search(r'\b(Accelerator|PartialState)\(', p.read_text())]
+    made = [p.name for p in Path(lora_da_bench.__file__).parent.rglob('*.py') if re.search(r'\b(Accelerator|PartialState)\(', p.read_text())]
     assert made == ['processes.py']

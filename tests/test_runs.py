@@ -54,7 +54,7 @@ def test_the_app_ends_with_a_parent_that_is_killed(tmp_path):
 
 def test_a_wrong_run_is_told_before_torch_is_loaded(tmp_path):
     commands = [['predict', 'nowhere', 'x.png', '--out', 'out'], ['evaluate', 'nowhere'], ['report', 'nowhere'], ['app', 'nowhere']]
-    code = ('import sys\nfrom lora_da_bench.cli import main\nfor words in ' + repr(commands) + ':\n    sys.argv = ["lora-da-bench", *words]\n    try: main()\n'
+    code = ('import sys\nfrom lora_da_bench.views.cli import main\nfor words in ' + repr(commands) + ':\n    sys.argv = ["lora-da-bench", *words]\n    try: main()\n'
             '    except SystemExit as stop: assert stop.code == 2\nprint(sorted({"torch", "gradio"} & set(sys.modules)))')
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == '[]\n' and done.stderr.count('error: nowhere: ') == 4, done.stderr
@@ -91,7 +91,7 @@ def test_nothing_printed_is_markup(capsys, runs, cli):
     "Neither markup of rich nor colours of the terminal"
     from rich.table import Table
 
-    from lora_da_bench.cli import console, show_progress
+    from lora_da_bench.views.cli import console, show_progress
     table = Table('class', title='[b]title[/b]')
     for name in ('[sky]', 'sign[/stop] and :sun:'): table.add_row(name)
     console.print(table)
@@ -107,7 +107,7 @@ def test_nothing_printed_is_markup(capsys, runs, cli):
 
 def test_evaluate_says_over_how_many_classes(cli, runs, monkeypatch):
     iou = np.where(np.arange(19) < 13, .5, np.nan)
-    monkeypatch.setattr('lora_da_bench.studies.evaluate', lambda *args, **options: iter([(1, iou)]))
+    monkeypatch.setattr('lora_da_bench.studies.arms.evaluate', lambda *args, **options: iter([(1, iou)]))
     code, out, err = cli('evaluate', runs/'none-seed0')
     assert code == 0, err
     assert 'mIoU-19, over the 13 of 19 classes that are there' in ' '.join(out.split())

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lora_da_bench.cli import main
+from lora_da_bench.views.cli import main
 
 torch.use_deterministic_algorithms(True)
 nn.Dropout2d.forward = lambda self, images: images
