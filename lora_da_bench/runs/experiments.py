@@ -190,7 +190,7 @@ class Config(BaseModel):
         return recipe.model_copy(update=dict(labels='none')) if recipe.labels == 'offline' and self.labels is None else recipe
 
 # %% ../../nbs/runs/50_experiments.ipynb #d1d5b6d3
-BESIDE = {'dataset', 'gap', 'max_unreadable', 'checkpointing', 'compile', 'eval_every', 'seen', 'probes', 'source_steps', 'source_lr', 'recipes', 'stabilizers', 'recipe'}
+BESIDE = {'dataset', 'gap', 'frames', 'max_unreadable', 'checkpointing', 'compile', 'eval_every', 'seen', 'probes', 'source_steps', 'source_lr', 'recipes', 'stabilizers', 'recipe'}
 
 def public_of(preset: Preset) -> str:
     "The name of the preset that runs as the public code does, for this dataset and Swin or the nearest"
