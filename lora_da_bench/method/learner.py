@@ -72,6 +72,7 @@ class Learner:
         for term in terms.values(): term.prepare(setting)
         passes = shared_passes(terms)
         self.passes = [passes] if one_batch else [[each] for each in passes]
+        self.asks_teacher = any(term.needs_teacher for term in terms.values()) and not stabilizer.reuses_pass
 
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
         "One optimizer step; returns each loss, detached"
@@ -88,6 +89,8 @@ class Learner:
     def learn_from(self, passes: list[list[Term]], step: Step) -> dict[str, torch.Tensor]:
         "Forward, the sum of the terms' losses, backward"
         with self.accelerator.autocast():
+            shows_target = any(terms[0].student_pass != 'source' for terms in passes)
+            if self.asks_teacher and shows_target: step.taught  # before the student's pass changes BatchNorm's statistics
             images = [terms[0].images(step) for terms in passes]
             outputs = forward_together(self.student, images)
             if self.stabilizer.reuses_pass:

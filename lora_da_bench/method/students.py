@@ -85,13 +85,12 @@ class LoRA(Student):
         rank: Rank = 16,
         alpha: Positive = 32.,
         lr_scale: Factor = 5.,     # of the adapters' learning rate over the decoder's
-        layers: Literal['qkv', 'attention', 'blocks', 'all'] = 'blocks',
         stages: Stages = 4,        # how many of the encoder's stages are adapted, from the last
         head: Literal['full', 'adapters'] = 'full',
-    ): self.rank, self.alpha, self.lr_scale, self.layers, self.stages, self.head = rank, alpha, lr_scale, layers, stages, head
+    ): self.rank, self.alpha, self.lr_scale, self.stages, self.head = rank, alpha, lr_scale, stages, head
 
     def prepare(self, model):
-        add_adapters(model.encoder, swin_layers(model.encoder, self.layers, self.stages), self.rank, self.alpha)
+        add_adapters(model.encoder, swin_layers(model.encoder, self.stages), self.rank, self.alpha)
         if self.head == 'adapters': adapt_head(model, self.rank, self.alpha)
 
     def param_groups(self, model, lr):

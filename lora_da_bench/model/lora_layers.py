@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SWIN_LAYERS', 'merged_weight', 'LowRankLinear', 'input_gradient', 'LowRankConv2d', 'OneProduct', 'LoRALinear',
-           'LoRAConv2d', 'add_adapters', 'merged', 'merge', 'swin_layers']
+           'LoRAConv2d', 'add_adapters', 'run_as_peft', 'merged', 'merge', 'swin_layers']
 
 # %% ../../nbs/model/21_lora_layers.ipynb #231b8eb9
 from contextlib import contextmanager
@@ -108,6 +108,12 @@ def add_adapters(part: nn.Module, layers: list[str], rank: int, alpha: float):
     config._register_custom_module({nn.Linear: LoRALinear, nn.Conv2d: LoRAConv2d})
     inject_adapter_in_model(config, part)
 
+# %% ../../nbs/model/21_lora_layers.ipynb #39a91107
+def run_as_peft(network: nn.Module):
+    "Let adapted layers run as peft runs them, in three products; for comparison"
+    for m in network.modules():
+        if isinstance(m, OneProduct): m.__class__ = type(m).__bases__[1]
+
 # %% ../../nbs/model/21_lora_layers.ipynb #ff2a4492
 @contextmanager
 @torch.no_grad()
@@ -130,14 +136,10 @@ def merge(network: nn.Module) -> nn.Module:
     return network
 
 # %% ../../nbs/model/21_lora_layers.ipynb #b895a14b
-SWIN_LAYERS = {  # which linear layers of a Swin are adapted, by the ends of their names
-    'qkv': ('attn.qkv',),
-    'attention': ('attn.qkv', 'attn.proj'),
-    'blocks': ('attn.qkv', 'attn.proj', 'mlp.fc1', 'mlp.fc2'),
-    'all': ('attn.qkv', 'attn.proj', 'mlp.fc1', 'mlp.fc2', 'downsample.reduction')}
+SWIN_LAYERS = 'attn.qkv', 'attn.proj', 'mlp.fc1', 'mlp.fc2'  # every linear layer of a Swin block, by the end of its name
 
 # %% ../../nbs/model/21_lora_layers.ipynb #a6848aff
-def swin_layers(encoder: nn.Module, which: str, stages: int = 4) -> list[str]:
-    "Names of the linear layers to adapt: those of `SWIN_LAYERS[which]` in the last so many of the encoder's four stages"
+def swin_layers(encoder: nn.Module, stages: int = 4) -> list[str]:
+    "Names of the linear layers to adapt: all of every block, in the last so many of the encoder's four stages"
     last = tuple(f'layers_{i}.' for i in range(4 - stages, 4))
-    return [n for n, m in encoder.named_modules() if isinstance(m, nn.Linear) and n.startswith(last) and n.endswith(SWIN_LAYERS[which])]
+    return [n for n, m in encoder.named_modules() if isinstance(m, nn.Linear) and n.startswith(last) and n.endswith(SWIN_LAYERS)]

@@ -211,7 +211,7 @@ def segmentation_loss(
     aux = F.interpolate(output.aux, labels.shape[-2:], mode='bilinear', align_corners=False)
     count = mean_over_processes((labels != IGNORE).sum()).clamp(min=1)
     def ce(logits):
-        loss = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction='none')
+        loss = F.cross_entropy(logits if logits.dtype == torch.float64 else logits.float(), labels, ignore_index=IGNORE, reduction='none')
         return (loss if weights is None else weights * loss).sum() / count
     return ce(output.logits) + .4 * ce(aux)
 

@@ -188,12 +188,12 @@ def load_model(folder: Path) -> Segmenter:
     return merge(model).eval()
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #0bbf839f
-def create_learner(config: Config, model: Segmenter, n_classes: int, accelerator: Accelerator) -> Learner:
+def create_learner(config: Config, model: Segmenter, n_classes: int, accelerator: Accelerator, kind: type[Learner] = Learner) -> Learner:
     "The learner of a run; `model` is on the accelerator's device"
     p = config.preset
     lr, final = (p.lr, p.final_lr) if config.is_adaptation else (p.source_lr, 0.)
-    return Learner(config.create_stabilizer(), config.create_terms(), model, n_classes, accelerator, lr, config.steps, p.warmup, final,
-                   config.create_recipe().one_batch and config.target_labels != 'none', p.compile)
+    return kind(config.create_stabilizer(), config.create_terms(), model, n_classes, accelerator, lr, config.steps, p.warmup, final,
+                config.create_recipe().one_batch and config.target_labels != 'none', p.compile)
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #f172323c
 def batch_views(config: Config) -> tuple[str, str]:

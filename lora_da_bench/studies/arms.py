@@ -42,10 +42,12 @@ class Arm(NamedTuple):
     recipe: str = 'plain'
     stabilizer: str = 'none'
 
+# %% ../../nbs/studies/61_arms.ipynb #030939a1
 def arm_name(recipe: str, stabilizer: str) -> str:
     "What an arm is called: its stabilizer, and its recipe unless that is `plain`"
     return stabilizer if recipe == 'plain' else f'{recipe}-{stabilizer}'
 
+# %% ../../nbs/studies/61_arms.ipynb #65678978
 def chain(
     name: str,           # of the arm
     arm: Arm,
@@ -56,10 +58,11 @@ def chain(
     preset = arm.preset
     config = Config(preset=preset, recipe=arm.recipe, stabilizer=arm.stabilizer, seed=seed, steps=preset.steps, root=root,
                     source=f'source-seed{seed}' if preset.start == 'source' else None)
-    if config.model_copy(update=dict(labels='any')).create_recipe().labels != 'offline': return {f'{name}-seed{seed}': config}
+    if config.model_copy(update=dict(labels='any')).target_labels != 'offline': return {f'{name}-seed{seed}': config}
     names = [f'{name}-seed{seed}-round{r}' for r in range(preset.rounds + 1)]
     return {n: config.model_copy(update=dict(round=r, labels=names[r - 1] if r else None)) for r, n in enumerate(names)}
 
+# %% ../../nbs/studies/61_arms.ipynb #c114640e
 def run_chain(out: Path, configs: dict[str, Config], domains: Domains) -> Iterator[tuple[int, tuple[str, int, int]]]:
     "Train an arm's runs one after the other; yields how far the arm is, and (run, step, steps)"
     before = 0
@@ -91,6 +94,7 @@ def source_preset(preset: Preset) -> Preset:
     "A preset without what only concerns adaptation: presets that differ in nothing else can share a source model"
     return preset.model_copy(update=dict(stabilizers={}, recipes={}, recipe='source', rounds=1, steps=preset.source_steps, lr=preset.source_lr, final_lr=0.))
 
+# %% ../../nbs/studies/61_arms.ipynb #dcf746c0
 def run_arms(
     out: Path,             # the folder of runs
     preset: Preset,        # of the source model and the data
@@ -102,7 +106,7 @@ def run_arms(
     out, resolved = Path(out), root and str(Path(root).resolve())
     chains = {name: chain(name, arm, seed, resolved) for name, arm in arms.items()}
     for configs in chains.values():  # a misspelt name is told now, not after the source training
-        for config in configs.values(): config.create_stabilizer(), config.create_recipe()
+        for config in configs.values(): config.create_stabilizer(), config.create_terms()
     check_encoder(preset.model, preset.weights)
     create_accelerator()
     for configs in chains.values():
@@ -116,6 +120,7 @@ def run_arms(
             for step in train(out/source, config, domains): yield source, step, config.steps
     yield from take_turns({name: run_chain(out, configs, domains) for name, configs in chains.items()})
 
+# %% ../../nbs/studies/61_arms.ipynb #d7b5e60a
 def adapt(
     out: Path,
     preset: Preset,

@@ -13,10 +13,11 @@ import torch
 from ..core.processes import create_accelerator, device_and_precision
 from ..core.profiling import clock
 from ..data.datasets import Domains
-from ..method.alignment import ADVERSARIAL_WEIGHT
 from ..method.learner import Learner, warmup_steps
-from ..method.stabilizers import stabilizer_options, trainable_parameters
-from ..runs.checkpoints import arranged, initial_model
+from ..method.stabilizers import stabilizer_options
+from ..method.students import trainable_parameters
+from ..method.terms import describe_optimizer
+from ..runs.checkpoints import arranged, create_learner, initial_model
 from ..runs.experiments import Config, Preset, unlike_public
 from ..runs.training import step_views
 from .arms import Arm, arm_name, chain
@@ -33,13 +34,14 @@ def measure_steps(
     preset = arm.preset.model_copy(update=dict(source_crop=sizes[0], crop=sizes[1], batch_size=2, weights='random', compile=False))
     config = Config(preset=preset, recipe=arm.recipe, stabilizer=arm.stabilizer, steps=100, labels='any')
     accelerator = create_accelerator()
-    learner = Learner(config, arranged(initial_model(Path(), config, n_classes), accelerator.device), n_classes, accelerator)
+    learner = create_learner(config, arranged(initial_model(Path(), config, n_classes), accelerator.device), n_classes, accelerator)
     batch = random_batch(config, n_classes, accelerator.device)
     learner.step(batch)
     start = clock(accelerator.device)
     learner.step(batch)
     return 2 * sum(h * w for h, w in sizes), clock(accelerator.device) - start
 
+# %% ../../nbs/studies/64_plan.ipynb #d642d38d
 def seconds_to_load(config: Config, domains: Domains, steps: int = 3) -> float:
     "The time that a step's frames take to be read and cut, by as many workers as training has"
     views = step_views(Path(), config, domains, range(steps + 1), set())
@@ -48,27 +50,22 @@ def seconds_to_load(config: Config, domains: Domains, steps: int = 3) -> float:
     for _ in views: pass
     return (clock(torch.device('cpu')) - start) / steps
 
+# %% ../../nbs/studies/64_plan.ipynb #1446654d
 def how_it_learns(learner: Learner, config: Config) -> list[str]:
     "Rates, betas and decay of each optimizer as they are, how the rates go, and the stabilizer's options; a line each"
-    def line(who, optimizer):
-        groups = [f"{sum(t.numel() for t in g['params']):,} numbers at {g['initial_lr']:g}" + (f", weight decay {g['weight_decay']:g}" if g['weight_decay'] else ', no weight decay')
-                  for g in optimizer.param_groups]
-        return f"{who}: {type(optimizer).__name__}, betas {' and '.join(map(str, optimizer.param_groups[0]['betas']))}, {'; '.join(groups)}"
-    preset, name, lines = config.preset, config.stabilizer, [line('student', learner.optimizer)]
+    preset, name, lines = config.preset, config.stabilizer, [describe_optimizer('student', learner.optimizer)]
     rise = warmup_steps(preset.steps, preset.warmup)
     lines.append(f'its rates: up from a millionth over {rise:,} steps, then a straight line to {preset.final_lr:.0%} at step {preset.steps:,}')
-    if learner.alignment:
-        lines.append(line('discriminators', learner.alignment.optimizer))
-        power, horizon = (getattr(learner.alignment.schedule, field) for field in ('power', 'total_iters'))
-        lines.append(f'their rate: down from step 0, with power {power:g} to zero at step {horizon:,.0f}; the adversarial loss weighs {ADVERSARIAL_WEIGHT:g}')
+    for term in learner.terms.values(): lines += term.describe()
     options = ', '.join(f'{n} {v}' for n, v in stabilizer_options(name, **preset.stabilizers.get(name, {})).items())
     return lines + [f'{name}: {options}']
 
+# %% ../../nbs/studies/64_plan.ipynb #3d2813f8
 def dry_run(preset: Preset, recipe: str, stabilizer: str, domains: Domains) -> dict:
     "What a run will do and take: parameters, steps, estimated bytes and seconds"
     arm, p, n_classes = Arm(preset, recipe, stabilizer), preset, len(domains.space)
     config = Config(preset=p.model_copy(update=dict(weights='random', compile=False)), recipe=recipe, stabilizer=stabilizer, steps=p.steps, labels='any')
-    learner = Learner(config, initial_model(Path(), config, n_classes), n_classes, create_accelerator())
+    learner = create_learner(config, initial_model(Path(), config, n_classes), n_classes, create_accelerator())
     student, optimizers = learner.student, how_it_learns(learner, config)
     count = lambda module: sum(q.numel() for q in module.parameters())
     parts = {name: dict(trained=trainable_parameters(part), frozen=count(part) - trainable_parameters(part)) for name, part in student.named_children()}
