@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMATS', 'ENDINGS', 'MAX_PIXELS', 'MAX_RATIO', 'EXPECTED_IMAGE', 'EXPECTED_LABEL', 'PNG_EXIF', 'Scenes',
            'open_image', 'Header', 'check_size', 'exif_orientation', 'read_header', 'header', 'upright',
-           'decode_16_bit', 'decode_png', 'decode', 'resized', 'read_image', 'opened_label', 'as_held', 'read_ids',
+           'decode_16_bit', 'decode_png', 'decode', 'resized', 'read_image', 'open_label', 'as_held', 'read_ids',
            'read_colours', 'read_first_channel', 'resized_label', 'FrameFiles', 'visible', 'other_files', 'notes_on',
            'by_stem', 'find_images', 'find_labels', 'pair_up', 'size_problem', 'orientation_problem', 'pair_problem',
            'fitted', 'Frames', 'file_facts', 'file_hash', 'label_meaning', 'frames_fingerprint']
@@ -178,7 +178,7 @@ def read_image(
 
 # %% ../../nbs/data/12_frames.ipynb #feaf49eb
 @contextmanager
-def opened_label(path: Path, expected: str = EXPECTED_LABEL) -> Iterator[tuple[Image.Image, bytes]]:
+def open_label(path: Path, expected: str = EXPECTED_LABEL) -> Iterator[tuple[Image.Image, bytes]]:
     "As `open_image`, for a label; raises `BadInput` for one that is no PNG"
     with open_image(path, expected) as (image, data):
         if image.format != 'PNG':
@@ -197,7 +197,7 @@ def as_held(
 # %% ../../nbs/data/12_frames.ipynb #c0014cbe
 def read_ids(path: Path) -> np.ndarray:
     "The ids of a one-channel label, (H, W) uint8 or uint16; raises `BadInput` for colours, `Unreadable` if damaged"
-    with opened_label(path) as (image, data):
+    with open_label(path) as (image, data):
         if image.mode not in ('1', 'L', 'P', 'I', 'I;16'):
             raise BadInput(f'{path}: expected a label with one 8-bit channel of ids, got mode {image.mode}; '
                            'colours are read where classes.json has them for keys, such as "#804080": "road"')
@@ -208,7 +208,7 @@ def read_ids(path: Path) -> np.ndarray:
 # %% ../../nbs/data/12_frames.ipynb #2d0026c3
 def read_colours(path: Path) -> np.ndarray:
     "The colours 0xRRGGBB of a painted label, (H, W) int32; raises `BadInput` for 16 bits, `Unreadable` if damaged"
-    with opened_label(path) as (image, data):
+    with open_label(path) as (image, data):
         if '16' in str(image.tile[0][3]):
             raise BadInput(f'{path}: expected a label with colours of 8 bits a channel, got 16')
         r, g, b = np.moveaxis(np.array(image.convert('RGB')).astype(np.int32), -1, 0)
@@ -218,7 +218,7 @@ def read_colours(path: Path) -> np.ndarray:
 def read_first_channel(path: Path) -> np.ndarray:
     "The ids in a 16-bit label's first channel, (H, W) uint16; raises `BadInput` for 8 bits, `Unreadable` if damaged"
     expected = 'expected a 16-bit PNG with ids in its first channel'
-    with opened_label(path, expected) as (image, data):
+    with open_label(path, expected) as (image, data):
         image.verify()  # on a truncated file OpenCV would print a line of its own
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # (H, W, 3), BGR
         if values is None: raise ValueError
