@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMATS', 'ENDINGS', 'MAX_PIXELS', 'MAX_RATIO', 'EXPECTED_IMAGE', 'EXPECTED_LABEL', 'PNG_EXIF', 'Scenes',
            'open_image', 'Header', 'check_size', 'exif_orientation', 'read_header', 'header', 'upright',
-           'decode_16_bit', 'decode_png', 'decode', 'resized', 'read_image', 'open_label', 'as_held', 'read_ids',
+           'decode_16_bit', 'decode_png', 'decode', 'resized', 'read_image', 'open_label', 'upright_label', 'read_ids',
            'read_colours', 'read_first_channel', 'resized_label', 'FrameFiles', 'visible', 'other_files', 'notes_on',
            'by_stem', 'find_images', 'find_labels', 'pair_up', 'size_problem', 'orientation_problem', 'pair_problem',
            'fitted', 'Frames', 'file_facts', 'file_hash', 'label_meaning', 'frames_fingerprint']
@@ -186,7 +186,7 @@ def open_label(path: Path, expected: str = EXPECTED_LABEL) -> Iterator[tuple[Ima
         yield image, data
 
 # %% ../../nbs/data/12_frames.ipynb #c0a5468c
-def as_held(
+def upright_label(
     values: np.ndarray,  # (H, W) as stored
     path: Path,
     data: bytes,         # the file's
@@ -203,7 +203,7 @@ def read_ids(path: Path) -> np.ndarray:
                            'colours are read where classes.json has them for keys, such as "#804080": "road"')
         stretched = {'L;2': 85, 'L;4': 17}.get(image.tile[0][3], 1)
         ids = np.array(image)
-        return as_held((ids.astype(np.uint8) if ids.dtype == bool else ids) // stretched, path, data)
+        return upright_label((ids.astype(np.uint8) if ids.dtype == bool else ids) // stretched, path, data)
 
 # %% ../../nbs/data/12_frames.ipynb #2d0026c3
 def read_colours(path: Path) -> np.ndarray:
@@ -212,7 +212,7 @@ def read_colours(path: Path) -> np.ndarray:
         if '16' in str(image.tile[0][3]):
             raise BadInput(f'{path}: expected a label with colours of 8 bits a channel, got 16')
         r, g, b = np.moveaxis(np.array(image.convert('RGB')).astype(np.int32), -1, 0)
-        return as_held(r << 16 | g << 8 | b, path, data)
+        return upright_label(r << 16 | g << 8 | b, path, data)
 
 # %% ../../nbs/data/12_frames.ipynb #18689729
 def read_first_channel(path: Path) -> np.ndarray:
@@ -224,7 +224,7 @@ def read_first_channel(path: Path) -> np.ndarray:
         if values is None: raise ValueError
         channels = 1 if values.ndim == 2 else values.shape[2]
         if values.dtype != np.uint16: raise BadInput(f'{path}: {expected}, got {channels} channel(s) of 8 bits')
-        return as_held(values if values.ndim == 2 else values[..., 2], path, data)
+        return upright_label(values if values.ndim == 2 else values[..., 2], path, data)
 
 # %% ../../nbs/data/12_frames.ipynb #eb89a811
 def resized_label(
