@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['JITTER', 'VIEWS', 'seed_step', 'as_float', 'View', 'pad_view', 'random_window', 'resize_view', 'random_mirror',
            'weak_view', 'colour_view', 'strong_view', 'same_colours', 'published_span', 'published_view',
-           'mixing_masks', 'mix', 'Views', 'collate', 'BatchKeys', 'n_workers', 'batches', 'Safely', 'frame_by_frame',
-           'in_order']
+           'mixing_masks', 'mix', 'Views', 'collate', 'BatchKeys', 'n_workers', 'batches', 'ErrorsAsItems',
+           'frame_by_frame', 'in_order']
 
 # %% ../../nbs/data/15_views.ipynb #d5b80ad7
 import os
@@ -232,7 +232,7 @@ def batches(
                            num_workers=workers, collate_fn=collate, pin_memory=torch.cuda.is_available()))
 
 # %% ../../nbs/data/15_views.ipynb #d2c8fee7
-class Safely(Dataset):
+class ErrorsAsItems(Dataset):
     "A dataset that gives its `BadInput` back instead of raising it, since a worker's exception brings its traceback"
     def __init__(self, frames: Dataset): self.frames = frames
     def __len__(self): return len(self.frames)
@@ -246,7 +246,7 @@ def frame_by_frame(
     first: int | None = None,  # only so many of them
 ) -> Iterator[list]:           # of (image (3, H, W), label (H, W)), uint8, or the problem in its place
     "Every frame once, up to 8 at a time if they are small"
-    chosen = Safely(frames if first is None else Subset(frames, range(min(first, len(frames)))))
+    chosen = ErrorsAsItems(frames if first is None else Subset(frames, range(min(first, len(frames)))))
     readable = (frame for frame in map(chosen.__getitem__, range(len(chosen))) if not isinstance(frame, BadInput))
     one = next(readable, None)
     at_once = max(1, min(8, 2**19 // one[1].numel())) if one else 1
