@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MINI', 'Output', 'InterpolateIn32Bit', 'Decoder', 'create_aux_head', 'Segmenter', 'reset_like_mmcv', 'reset_heads',
            'swin_names', 'check_swin', 'check_encoder', 'check_tensors', 'read_tensors', 'stage_name', 'adapt_tensors',
-           'load_encoder_weights', 'keeping_masks', 'create_swin', 'create_encoder', 'create_model',
-           'segmentation_loss', 'compile_options', 'compile_parts', 'load_weights', 'weights_hash']
+           'load_encoder_weights', 'cache_masks', 'create_swin', 'create_encoder', 'create_model', 'segmentation_loss',
+           'compile_options', 'compile_parts', 'load_weights', 'weights_hash']
 
 # %% ../../nbs/model/20_segmenter.ipynb #dcb281bb
 import difflib
@@ -198,7 +198,7 @@ def load_encoder_weights(
     encoder.load_state_dict(tensors)
 
 # %% ../../nbs/model/20_segmenter.ipynb #683cfd29
-def keeping_masks(get_attn_mask: Callable) -> Callable:
+def cache_masks(get_attn_mask: Callable) -> Callable:
     "A block's function from a feature map (B, H, W, C) to its attention mask; the last two sizes' masks are kept"
     @lru_cache(2)
     def mask(hw, dtype, device): return get_attn_mask(torch.empty(1, *hw, 0, dtype=dtype, device=device))
@@ -227,7 +227,7 @@ def create_encoder(
     encoder = create_swin(name, size, weights == 'hub', drop_path)
     if weights not in ('random', 'hub'): load_encoder_weights(encoder, Path(weights))
     for m in encoder.modules():
-        if isinstance(m, SwinTransformerBlock): m.get_attn_mask = keeping_masks(m.get_attn_mask)
+        if isinstance(m, SwinTransformerBlock): m.get_attn_mask = cache_masks(m.get_attn_mask)
     return encoder
 
 # %% ../../nbs/model/20_segmenter.ipynb #20797c9a
