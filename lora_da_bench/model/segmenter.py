@@ -49,7 +49,7 @@ class InterpolateIn32Bit(TorchFunctionMode):
         with torch.autocast(x.device.type, enabled=False):
             return func(x.to(torch.promote_types(x.dtype, torch.float32)), *rest, **(kwargs or {})).to(x.dtype)
 
-# %% ../../nbs/model/20_segmenter.ipynb #ee0161ee
+# %% ../../nbs/model/20_segmenter.ipynb #5a50d34a
 class Decoder(UPerNetDecoder):
     "UPerNet's decoder of feature maps that are normed already; interpolated maps keep their dtype"
     def __init__(self, *args, **kwargs):
@@ -59,7 +59,7 @@ class Decoder(UPerNetDecoder):
     def forward(self, features):
         with InterpolateIn32Bit(): return super().forward(features)
 
-# %% ../../nbs/model/20_segmenter.ipynb #0212c338
+# %% ../../nbs/model/20_segmenter.ipynb #be0d999b
 def create_aux_head(channels: int, hidden: int, n_classes: int) -> nn.Sequential:
     "The auxiliary head, from a feature map (B, channels, h, w) to logits (B, n_classes, h, w)"
     return nn.Sequential(nn.Conv2d(channels, hidden, 3, padding=1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU(),
@@ -95,7 +95,7 @@ class Segmenter(nn.Module):
         logits = F.interpolate(logits, images.shape[-2:], mode='bilinear', align_corners=False)
         return Output(logits, aux, features[2])
 
-# %% ../../nbs/model/20_segmenter.ipynb #13f53b7c
+# %% ../../nbs/model/20_segmenter.ipynb #3ed8df96
 def reset_like_mmcv(conv: nn.Conv2d, is_classifier: bool):
     "New random weights for a convolution, drawn as mmcv's heads do; the bias becomes zero"
     if is_classifier: nn.init.normal_(conv.weight, std=.01)
@@ -128,7 +128,7 @@ def check_swin(name: str):
     near = near or ['swin_small_patch4_window7_224']
     raise BadInput(f"model: '{name}' is unknown; expected 'mini' or a Swin of timm, such as {', '.join(near)}")
 
-# %% ../../nbs/model/20_segmenter.ipynb #f0f12d62
+# %% ../../nbs/model/20_segmenter.ipynb #977fa618
 def check_encoder(name: str, weights: str):
     "Raises `BadInput` for an unknown encoder, or weights of which one can tell at once that they can't be had"
     check_swin(name)
@@ -154,7 +154,7 @@ def check_tensors(
         if t.dtype != wanted[name].dtype: refuse(name, f'is {t.dtype}, expected {wanted[name].dtype}')
         if not t.isfinite().all(): refuse(name, 'holds numbers that are not finite')
 
-# %% ../../nbs/model/20_segmenter.ipynb #faf9dbdd
+# %% ../../nbs/model/20_segmenter.ipynb #66faf8f5
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     "A weights file's tensors by name, `.safetensors` or `.pth`; raises `BadInput` for any other content"
     try: stored = load_state_dict(str(path), weights_only=True)
@@ -164,12 +164,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if all(isinstance(t, torch.Tensor) for t in stored.values()): return stored
     raise BadInput(f'weights: {path}: expected a file of tensors by name')
 
-# %% ../../nbs/model/20_segmenter.ipynb #c92a7f93
+# %% ../../nbs/model/20_segmenter.ipynb #948bfe23
 def stage_name(name: str) -> str:
     "A classifier's tensor name as an encoder has it: `layers_2.blocks...` for `layers.2.blocks...`"
     return re.sub(r'^layers\.(\d+)', r'layers_\1', name)
 
-# %% ../../nbs/model/20_segmenter.ipynb #ae0ff425
+# %% ../../nbs/model/20_segmenter.ipynb #6ba57349
 def adapt_tensors(
     stored: dict[str, torch.Tensor],  # of a Swin, with the names of an encoder or of a classifier
     encoder: nn.Module,               # of `create_encoder`
@@ -197,14 +197,14 @@ def load_encoder_weights(
     check_tensors(tensors, encoder.state_dict(), f'weights: {path}')
     encoder.load_state_dict(tensors)
 
-# %% ../../nbs/model/20_segmenter.ipynb #683cfd29
+# %% ../../nbs/model/20_segmenter.ipynb #4e050b23
 def cache_masks(get_attn_mask: Callable) -> Callable:
     "A block's function from a feature map (B, H, W, C) to its attention mask; the last two sizes' masks are kept"
     @lru_cache(2)
     def mask(hw, dtype, device): return get_attn_mask(torch.empty(1, *hw, 0, dtype=dtype, device=device))
     return lambda x: mask(x.shape[1:3], x.dtype, x.device)
 
-# %% ../../nbs/model/20_segmenter.ipynb #4e5760bf
+# %% ../../nbs/model/20_segmenter.ipynb #dbc7a3c6
 def create_swin(name: str, size: tuple[int, int], from_hub: bool, drop_path: float) -> nn.Module:
     "timm's Swin that returns its four feature maps; raises `BadInput` where the hub can't be reached"
     spec = MINI if name == 'mini' else dict(model_name=name)
@@ -215,7 +215,7 @@ def create_swin(name: str, size: tuple[int, int], from_hub: bool, drop_path: flo
         raise BadInput(f'weights: hub: {name} could not be fetched from the hub; download them elsewhere and give '
                        f"the file, or use 'random' ({type(error).__name__})") from error
 
-# %% ../../nbs/model/20_segmenter.ipynb #7a3ffb69
+# %% ../../nbs/model/20_segmenter.ipynb #810e4d3d
 def create_encoder(
     name: str,              # of `swin_names()`, or with timm's tag: swin_base_patch4_window7_224.ms_in22k
     size: tuple[int, int],  # (H, W) of training images; other sizes work too
@@ -271,7 +271,7 @@ def compile_options() -> dict:
     torch._dynamo.config.recompile_limit = 256
     return {}
 
-# %% ../../nbs/model/20_segmenter.ipynb #1321a931
+# %% ../../nbs/model/20_segmenter.ipynb #155f22f7
 def compile_parts(network: nn.Module, backend: str = 'inductor'):
     "Let `torch.compile` make kernels for Swin blocks and decoder, in place, at their first run; a CPU needs a C++ compiler"
     options = compile_options()
@@ -291,7 +291,7 @@ def load_weights(
     check_tensors(tensors, model.state_dict() if wanted is None else wanted, str(path))
     model.load_state_dict(tensors, strict=False)
 
-# %% ../../nbs/model/20_segmenter.ipynb #f9a67d6a
+# %% ../../nbs/model/20_segmenter.ipynb #5527c428
 def weights_hash(model: nn.Module) -> str:
     "sha256 of a model's tensors and their names, as a hexadecimal number"
     digest = hashlib.sha256()
