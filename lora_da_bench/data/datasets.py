@@ -28,7 +28,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from ..core.errors import BadInput, check_limit, read_json, Unreadable
-from .frames import (find_images, find_labels, FrameFiles, Frames, header, notes_on, opened_label,
+from .frames import (find_images, find_labels, FrameFiles, Frames, header, notes_on, open_label,
     pair_problem, pair_up, read_colours, read_first_channel, read_ids, read_image, Scenes, visible)
 from .labels import (CAMVID, CITYSCAPES, CITYSCAPES_16, CITYSCAPES_IDS, GTA5, IGNORE, in_classes,
     LabelSpace, narrowed, overlay, read_classes, SYNTHIA, to_classes)
@@ -158,7 +158,7 @@ def tally(values: np.ndarray, most: int = 64) -> dict[str, int]:
 
 def label_palette(path: Path, ids) -> dict[str, str] | None:
     "The colours, such as #804080, that a palette PNG gives to these ids; None for a label without a palette"
-    with opened_label(path) as (image, _):
+    with open_label(path) as (image, _):
         if image.mode != 'P': return None
         colours = bytes(image.getpalette('RGB'))
         return {i: '#' + colours[3 * int(i):3 * int(i) + 3].hex() for i in sorted(ids, key=int)}
@@ -186,7 +186,7 @@ ROW = 'name', 'image', 'label', 'brightest', 'counts', 'ids', 'palette', 'colour
 def painted(path: Path | None) -> dict[str, int] | None:
     "Pixels of each colour 0xRRGGBB of a label in colours; None for any other file"
     try:
-        with opened_label(path) as (image, _):
+        with open_label(path) as (image, _):
             if image.mode not in ('RGB', 'RGBA'): return None
         return tally(read_colours(path))
     except (BadInput, TypeError): return None
