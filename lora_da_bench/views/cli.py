@@ -6,9 +6,9 @@
 __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'Out', 'Root', 'PresetName', 'Seeds', 'data', 'main', 'tell',
            'program', 'show_progress', 'run_to_end', 'load_preset', 'shrink', 'load', 'free_port', 'answers', 'listen',
            'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'quickstart', 'train', 'show_plan',
-           'show_unlike_public', 'check', 'first_of_a_kind', 'size_counts', 'show_facts', 'look_at_own', 'report',
-           'show_report', 'predict', 'open_app', 'evaluate', 'numbers', 'height_and_width', 'ablation', 'print_table',
-           'cost', 'gap']
+           'show_unlike_public', 'check', 'first_of_a_kind', 'size_counts', 'show_facts', 'show_seen_sizes',
+           'show_overlays', 'report', 'show_report', 'predict', 'open_app', 'evaluate', 'numbers', 'height_and_width',
+           'ablation', 'print_table', 'cost', 'gap']
 
 # %% ../../nbs/views/71_cli.ipynb #638cc14a
 import os
@@ -275,20 +275,21 @@ app.add_typer(data, name='data')
 
 @data.command()
 def check(
-    name: Annotated[str, typer.Argument(metavar='NAME', help='`gta5`, `synthia`, `cityscapes`, `camvid`; or `folders` for your own source, target and held-out, `folder` for one of them.')],
+    name: Annotated[str, typer.Argument(metavar='NAME', help='One of {checkable}; `folders` is your own source, target and held-out, `folder` one of them.')],
     root: Annotated[Path, typer.Argument(metavar='ROOT', help="The dataset's folder.")],
 ):
     "Read every file: counts, sizes, class shares, and each problem by file. Exit code 2 if there is a problem."
     with console.status('loading torch'): from lora_da_bench.data import datasets
-    splits = datasets.open_splits(name, root)
+    splits = datasets.open_parts(name, root)
     def read_all():
         for split, frames in splits.items():
             for done in datasets.survey(frames): yield split, done, len(frames)
     run_to_end(read_all())
     facts = {split: datasets.summarize(frames) for split, frames in splits.items()}
     show_facts(facts)
-    if name in ('folder', 'folders'): look_at_own(datasets, splits, facts)
-    notes = [note for f in facts.values() for note in f['notes']] + (datasets.overlaps(splits) if name == 'folders' else [])
+    if name in ('folder', 'folders'): show_seen_sizes(facts)
+    show_overlays(splits)
+    notes = [note for f in facts.values() for note in f['notes']] + datasets.overlaps(splits)
     for note in notes: console.print(f'note: {printable(note)}', soft_wrap=True)
     problems = [line for f in facts.values() for line in f['problems']]
     for line in first_of_a_kind(problems): errors.print(f'problem: {line}')
@@ -326,17 +327,24 @@ def show_facts(facts: dict[str, dict]):
             table.add_row(Text(name), *(format(shares[name], form) if name in shares else '' for shares in columns.values()))
         console.print(table)
 
-def look_at_own(datasets, splits: dict, facts: dict[str, dict]):
-    "How the preset `folders` sees frames of one's own, and where a few pictures of labels over images are"
+# %% ../../nbs/views/71_cli.ipynb #83470c30
+def show_seen_sizes(facts: dict[str, dict]):
+    "How the preset `folders` sees frames of one's own"
+    from lora_da_bench.data.frames import fitted
     from lora_da_bench.runs.experiments import PRESETS
     height = PRESETS['folders'].size[0]
-    from lora_da_bench.data.frames import fitted
     for split, f in facts.items():
         seen = sorted({fitted(size, height) for size, _ in f['sizes']})[:8]
-        console.print(f'{split}: the preset folders sees them as high as {height} pixels: {", ".join(f"{w} x {h}" for h, w in seen)}', soft_wrap=True, highlight=False)
+        sizes = ', '.join(f'{w} x {h}' for h, w in seen)
+        console.print(f'{split}: the preset folders sees them as high as {height} pixels: {sizes}', soft_wrap=True, highlight=False)
+
+# %% ../../nbs/views/71_cli.ipynb #07e650ea
+def show_overlays(splits: dict):
+    "Where a few pictures of labels over images are"
+    from lora_da_bench.data.datasets import save_overlays, survey_cache
     for split, frames in splits.items():
-        folder = datasets.survey_cache(frames).with_suffix('')
-        try: paths = datasets.save_overlays(frames, folder, split)
+        folder = survey_cache(frames).with_suffix('')
+        try: paths = save_overlays(frames, folder, split)
         except OSError as error: paths = console.print(f'{folder}: pictures cannot be written ({error.strerror})')
         if paths: console.print(f'{split}: labels over images, to be looked at:', *map(str, paths), sep='\n  ', soft_wrap=True, highlight=False)
 
