@@ -383,7 +383,7 @@ def show_rows(rows: list[dict[str, str]], format: Format):
     for row in rows: table.add_row(*row.values())
     console.print(table)
 
-# %% ../../nbs/views/71_cli.ipynb #cc945ddc
+# %% ../../nbs/views/71_cli.ipynb #357a1de7
 @command()
 def presets(
     name: Annotated[Optional[str], typer.Argument(metavar='NAME', help='Show this one: {presets}, or a JSON file.')] = None,
@@ -392,7 +392,10 @@ def presets(
     "List the presets, or show the fields of one."
     with errors.status('loading torch'): from lora_da_bench.runs.experiments import ABOUT, PRESETS
     if name is None:
-        return show_rows([dict(preset=n, dataset=p.dataset, model=p.model, about=ABOUT.get(n, '')) for n, p in PRESETS.items()], format)
+        rows = [dict(preset=n, dataset=p.dataset, model=p.model, about=ABOUT.get(n, '')) for n, p in PRESETS.items()]
+        if format == Format.table:  # a terminal is narrow
+            rows = [{'preset': r['preset'], 'what it is': f"{r['about']}\n{r['dataset']}, {r['model']}"} for r in rows]
+        return show_rows(rows, format)
     preset = chosen_preset(name)
     if format == Format.json: return print(preset.model_dump_json(indent=1))
     show_rows([dict(field=f, value=v) for f, v in flat_fields(preset.model_dump(mode='json')).items()], format)
