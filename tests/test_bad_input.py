@@ -190,7 +190,7 @@ def test_unknown_names(cli, tmp_path):
     (dict(stabilizers={'emma': {}}), ("stabilizer: 'emma' is unknown",)),
     (dict(recipes={'mixed': {'mixx': True}}), ('recipes.mixed: field mixx', 'expected one of')),
     (dict(scale=(2, 1)), ('field scale', 'the smaller one first')),
-    (dict(gap=2), ('field gap', 'less than or equal to 1')),
+    (dict(data=dict(gap=2)), ('field data: data.gap', 'less than or equal to 1, got 2')),
     (dict(model='swin_small'), ("model: 'swin_small' is unknown", 'swin_small_patch4_window7_224')),
     (dict(weights='absent.pth'), ('absent.pth: no such file',)),
     (dict(stabilizers={'ema': {'decoy': .9}}), ('stabilizers.ema.decoy: unknown; expected decay',)),

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from conftest import command
 from PIL import Image
 from test_bad_input import is_one_line
 
-from lora_da_bench.runs.experiments import PRESETS, smoke
+from lora_da_bench.runs.experiments import load_preset, PRESETS, smoke
 from lora_da_bench.evidence.run_store import find_runs, read_metrics, weights_path
 
 
@@ -170,3 +171,125 @@ def test_cost_as_json(cli):
     ema, light = rows['ema'], rows['lora-head-light']
     assert light['peak_memory_bytes'] < .6 * ema['peak_memory_bytes'] and light['flops'] < ema['flops'] and light['saved_bytes'] < .1 * ema['saved_bytes']
     assert light['time_ms']['teacher'] == 0 < ema['time_ms']['teacher'] and light['time_ms']['EMA update'] < ema['time_ms']['EMA update']
+
+
+# settings, presets, plugins
+
+SETTINGS = [
+    ('step=3', "error: --set: 'step' is unknown; expected dataset, data, size, crop, source_crop, scale, views, sampling, max_unreadable, model, weights, "
+               'decoder_channels, head_init, drop_path, checkpointing, compile, batch_size, source_steps, source_lr, start, recipe, rounds, steps, lr, '
+               "final_lr, warmup, eval_every, recalibrate, seen, probes, stabilizers, recipes; did you mean 'steps'?"),
+    ('lr=-1', 'error: --set lr: expected a number greater than 0, got -1'),
+    ('lr=fast', "error: --set lr: expected a valid number, unable to parse string as a number, got 'fast'"),
+    ('lr', "error: --set: expected FIELD=VALUE, such as lr=1e-4, got 'lr'"),
+    ('=3', "error: --set: expected FIELD=VALUE, such as lr=1e-4, got '=3'"),
+    ('lr.rank=3', 'error: --set lr.rank: lr has no options'),
+    ('crop=[65,128]', 'error: --set crop: expected multiples of 4 pixels, at least 32'),
+    ('dataset=street', "error: --set dataset: 'street' is unknown; expected streetscenes, camvid, gta5-cityscapes, synthia-cityscapes, folders; "
+                       "did you mean 'streetscenes'?"),
+    ('data.gap=2', 'error: --set data.gap: expected a number less than or equal to 1, got 2'),
+    ('data.gab=1', "error: --set data.gab: unknown; expected gap, frames; did you mean 'gap'?"),
+    ('data.frames=[8,0,4]', 'error: --set data.frames.1: expected a number greater than or equal to 1, got 0'),
+]
+
+
+@pytest.mark.parametrize('setting, line', SETTINGS, ids=[setting for setting, _ in SETTINGS])
+def test_a_wrong_setting(cli, tmp_path, setting, line):
+    code, _, err = cli('train', '--set', setting, '--out', tmp_path/'out')
+    assert (code, err) == (2, line + '\n') and not (tmp_path/'out').exists()
+
+
+def test_every_command_with_a_preset_takes_settings(cli, tmp_path):
+    for command in ('quickstart --no-app', 'train', 'ablation', 'cost'):
+        out = () if command == 'cost' else ('--out', tmp_path/'out')
+        code, _, err = cli(*command.split(), '--set', 'lr=-1', *out)
+        assert (code, err) == (2, 'error: --set lr: expected a number greater than 0, got -1\n'), command
+
+
+def test_settings_stand_side_by_side(cli, runs, tmp_path):
+    "Two ranks in one folder: each run's name says which, and they share the source model"
+    (tmp_path/'smoke.json').write_text(smoke(PRESETS['streetscenes']).model_dump_json())
+    before = (runs/'source-seed0/model.safetensors').stat().st_mtime_ns
+    code, out, err = cli('train', '--preset', tmp_path/'smoke.json', '--set', 'stabilizers.lora.rank=8', '--set', 'steps=2', '--out', runs)
+    assert code == 0 and 'lora-rank=8-steps=2-seed0' in ''.join(out.split()), (out, err)
+    found = find_runs(runs)[0]
+    assert {'lora-seed0', 'lora-rank=8-steps=2-seed0'} < found.keys() and (runs/'source-seed0/model.safetensors').stat().st_mtime_ns == before
+    preset = json.loads((runs/'lora-rank=8-steps=2-seed0/config.json').read_text())['preset']
+    assert preset['stabilizers']['lora']['rank'] == 8 and preset['steps'] == 2
+
+
+def test_presets(cli, tmp_path):
+    "The list has a line about each; one of them in JSON is what `--preset` takes"
+    code, out, _ = cli('presets', '--format', 'json')
+    rows = {row['preset']: row for row in json.loads(out)}
+    assert code == 0 and list(rows) == list(PRESETS) and all(row['about'] for row in rows.values())
+    assert rows['camvid-day-dusk']['dataset'] == 'camvid' and rows['gta5-cityscapes-swin-s']['model'].startswith('swin_small')
+    code, out, _ = cli('presets')
+    assert code == 0 and all(name in out for name in PRESETS)
+    code, out, _ = cli('presets', 'streetscenes')
+    assert code == 0 and 'stabilizers.lora.rank' in out and 'data.gap' in out
+    code, out, _ = cli('presets', 'gta5-cityscapes-swin-b-public', '--format', 'json')
+    (tmp_path/'p.json').write_text(out)
+    assert load_preset(tmp_path/'p.json') == PRESETS['gta5-cityscapes-swin-b-public']
+    is_one_line(cli('presets', 'streetscene'), "preset: 'streetscene' is unknown; expected streetscenes, camvid-day-dusk", "or a JSON file; did you mean 'streetscenes'?")
+
+
+def test_version(cli):
+    assert cli('--version')[:2] == (0, 'lora-da-bench 0.1.0\n')
+
+
+PLUGIN = '''
+from pathlib import Path
+from lora_da_bench.data.datasets import DATASETS, Domains
+from lora_da_bench.data.frames import Scenes
+from lora_da_bench.data.labels import CITYSCAPES
+from lora_da_bench.runs.experiments import ABOUT, PRESETS, smoke
+
+@DATASETS.register('night')
+def night(root: Path | None, size: tuple[int, int], *, hours: int = 4) -> Domains:
+    return Domains(CITYSCAPES, *(Scenes(8, seed, size, gap=hours / 12) for seed in range(3)))
+
+PRESETS['night'] = smoke(PRESETS['streetscenes']).model_copy(update=dict(dataset='night', data={}, steps=2, source_steps=2))
+ABOUT['night'] = 'streets by night'
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    "A file that registers a dataset and a preset; both are gone after the test"
+    from lora_da_bench.data.datasets import DATASETS
+    from lora_da_bench.runs.experiments import ABOUT
+    monkeypatch.setenv('LORA_DA_BENCH_PLUGINS', '')
+    (tmp_path/'night.py').write_text(PLUGIN)
+    yield tmp_path/'night.py'
+    for registry in (DATASETS, PRESETS, ABOUT): registry.pop('night', None)
+    sys.modules.pop('lora_da_bench_plugin_night', None)
+
+
+def test_a_plugin_is_known_everywhere(cli, plugin, tmp_path):
+    "In lists, help, messages, settings, and to a run"
+    asked = '--plugin', plugin
+    assert 'streets by night' in cli(*asked, 'presets')[1]
+    assert os.environ['LORA_DA_BENCH_PLUGINS'] == str(plugin)   # for the app and other processes
+    assert 'night' in cli(*asked, 'train', '--help')[1]
+    is_one_line(cli(*asked, 'train', '--preset', 'nigt', '--out', tmp_path/'out'), "did you mean 'night'?")
+    is_one_line(cli(*asked, 'train', '--set', 'dataset=nigt', '--out', tmp_path/'out'), "folders, night; did you mean 'night'?")
+    is_one_line(cli(*asked, 'train', '--preset', 'night', '--set', 'data.hour=3', '--out', tmp_path/'out'), "--set data.hour: unknown; expected hours; did you mean 'hours'?")
+    code, _, err = cli(*asked, 'train', '--preset', 'night', '--set', 'data.hours=6', '--stabilizer', 'none', '--out', tmp_path/'out')
+    assert code == 0, err
+    run = find_runs(tmp_path/'out')[0]['none-hours=6-seed0']
+    assert run['dataset'] == 'night' and weights_path(tmp_path/'out/none-hours=6-seed0')
+
+
+def test_other_processes_load_the_plugins_too(plugin):
+    done = subprocess.run(command('presets', 'night', '--format', 'json'), capture_output=True, text=True, env=os.environ | {'LORA_DA_BENCH_PLUGINS': str(plugin)})
+    assert done.returncode == 0 and json.loads(done.stdout)['dataset'] == 'night', done.stderr
+
+
+def test_a_plugin_that_is_none(cli, plugin, tmp_path):
+    said = lambda *args: cli(*args, 'presets')[::2]
+    assert said('--plugin', tmp_path/'nowhere.py') == (2, f'error: {tmp_path}/nowhere.py: no such file; expected a Python file\n')
+    assert said('--plugin', 'no_such_module') == (2, "error: --plugin: 'no_such_module': expected a file that ends in .py or a module that can be "
+                                                     "imported (No module named 'no_such_module')\n")
+    plugin.write_text('1 / 0')
+    assert said('--plugin', plugin) == (2, f'error: {plugin}: cannot be loaded as a plugin (ZeroDivisionError: division by zero)\n')

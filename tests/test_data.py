@@ -63,7 +63,7 @@ def test_check_names_wrong_encodings_and_ids(cli, published):
 
 
 def test_wrong_roots(cli, published, tmp_path):
-    is_one_line(cli('data', 'check', 'gta6', published), "NAME: 'gta6' is unknown; expected gta5, synthia, cityscapes, camvid, folder")
+    is_one_line(cli('data', 'check', 'gta6', published), "NAME: 'gta6' is unknown; expected camvid, gta5-cityscapes, synthia-cityscapes, folders, gta5, synthia, cityscapes, folder; did you mean 'gta5'?")
     is_one_line(cli('data', 'check', 'gta5', tmp_path/'nowhere'), 'nowhere: no such folder; expected that of gta5')
     is_one_line(cli('data', 'check', 'gta5', published), 'expected GTA5 with the folders images and labels')
     is_one_line(cli('data', 'check', 'synthia', published), 'expected SYNTHIA-RAND-CITYSCAPES with the folders RGB and GT/LABELS')
@@ -166,10 +166,18 @@ def test_layouts_that_are_nearly_right(cli, published, camvid):
     assert code == 2 and f'{city}: holds no .png images; expected the 18 cities' in err
     for file in (published/'cityscapes/gtFine/val').glob('*/*'): file.rename(file.with_name(file.name.replace('labelIds', 'color')))
     is_one_line(cli('data', 'check', 'cityscapes', published/'cityscapes'), 'gtFine/val: expected files *_gtFine_labelIds.png or *_gtFine_labelTrainIds.png')
-    (camvid/'test/Seq05VD_1.jpg').write_bytes(b'no picture')
-    (camvid/'testannot/Seq05VD_1.png').write_bytes((camvid/'testannot/0001TP_3.png').read_bytes())
+    (camvid/'test/0001TP_3.jpg').write_bytes(b'no picture')
     code, _, err = cli('data', 'check', 'camvid', camvid)
-    assert code == 2 and 'Seq05VD_1.jpg: expected a JPEG or PNG image' in err
+    assert code == 2 and '0001TP_3.jpg: expected a JPEG or PNG image' in err
+
+
+def test_a_pair_of_datasets_is_checked_at_once(cli, published):
+    "What a preset trains on: the source, the target and what is held out"
+    code, out, err = cli('data', 'check', 'gta5-cityscapes', published)
+    assert code == 0 and 'No problems.' in out and all(part in out for part in ('source', 'target', 'held-out')), err
+    truncate(published/'gta5/images/00000.png')
+    code, _, err = cli('data', 'check', 'gta5-cityscapes', published)
+    assert code == 2 and 'gta5/images/00000.png: ' in err and err.splitlines()[-1] == f'error: {published}: 1 problem in 25 frames'
 
 
 def test_a_killed_round_goes_on(published, small_published, tmp_path):

@@ -56,7 +56,7 @@ def claim(folder: Path, config: Config, domains: Domains, device: torch.device) 
     run, wanted = Run(folder), config.model_dump(mode='json')
     if (run.folder/'config.json').exists():
         there = read_config(run.folder)
-        flat = lambda d: dict(d['preset'], **{k: v for k, v in d.items() if k != 'preset'})
+        flat = lambda d: dict(d['preset'], **{k: d.get(k) for k in wanted if k != 'preset'})
         for field, value in flat(wanted).items():
             if flat(there).get(field) != value:
                 raise BadInput(f'{run.folder/"config.json"}: holds a run with {field} = {flat(there).get(field)!r}, '

@@ -156,11 +156,11 @@ def study_gap(
     for step in train(out/source, config, load_domains(preset)): yield source, step, config.steps
     model, scores = load_model(out/source), {}
     for gap in gaps:
-        *_, (_, iou) = evaluate(model, load_domains(preset.model_copy(update=dict(gap=gap))).held_out, len(CITYSCAPES))
+        *_, (_, iou) = evaluate(model, load_domains(preset.model_copy(update=dict(data=preset.data | dict(gap=gap)))).held_out, len(CITYSCAPES))
         scores[gap] = float(np.nanmean(iou))
     result = dict(source_only=scores, oracle={})
     for gap in oracles:
-        supervised = oracle_preset(preset.model_copy(update=dict(gap=gap)))
+        supervised = oracle_preset(preset.model_copy(update=dict(data=preset.data | dict(gap=gap))))
         config, name = Config(preset=supervised, recipe='oracle', seed=seed, steps=supervised.steps, source=source), f'oracle-{gap}-seed{seed}'
         for step in train(out/name, config, load_domains(supervised)): yield name, step, config.steps
         result['oracle'][gap] = read_metrics(out/name).target_miou.iloc[-1]
