@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import rebuild
+
 ROOT = Path(__file__).parent.parent
 LIBRARY = 'lora_da_bench'
 FLOORS = ('core', 'data', 'model', 'method', 'evidence', 'runs', 'studies', 'views')
@@ -111,3 +113,15 @@ def prose(path: Path) -> str:
 @pytest.mark.parametrize('path', [ROOT/'README.md', ROOT/'CONTRIBUTING.md', *NOTEBOOKS], ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_and_pictures_lead_to_files(path):
     assert [t for t in links(prose(path)) if not (path.parent/t).exists()] == []
+
+
+def test_contributing_sends_nobody_to_a_notebook_that_is_not_there():
+    named = re.findall(rf"`((?:{'|'.join(FLOORS)})/[0-9]{{2}}_\w+)`", (ROOT/'CONTRIBUTING.md').read_text())
+    assert named
+    assert sorted({n for n in named if not (ROOT/f'nbs/{n}.ipynb').exists()}) == []
+
+
+@pytest.mark.parametrize('name', rebuild.PICTURES)
+def test_the_readme_shows_what_the_results_say(name):
+    "The picture was drawn from the result files and by the code that are here; else: `make notebooks`"
+    assert rebuild.signed(name) == rebuild.drawn_from()
