@@ -20,7 +20,7 @@ from ..core.errors import BadInput
 from ..data.labels import IGNORE
 from ..method.pseudolabels import labels_of
 from .measures import class_iou
-from ..method.stabilizers import said_by
+from ..method.teachers import predict_output
 from ..data.views import as_float, frame_by_frame, in_order
 
 # %% ../../nbs/evidence/41_evaluation.ipynb #29b8b489
@@ -35,7 +35,7 @@ def through_window(
     logits, count = 0, torch.zeros(H, W, device=images.device)
     for top in starts(h, H):
         for left in starts(w, W):
-            part = said_by(model, images[..., top:top + h, left:left + w]).logits.float()
+            part = predict_output(model, images[..., top:top + h, left:left + w]).logits.float()
             logits = logits + F.pad(part, (left, W - left - w, top, H - top - h))
             count[top:top + h, left:left + w] += 1
     return logits / count
@@ -53,7 +53,7 @@ def probabilities(
         shown = images if scale == 1 else F.interpolate(images, [4 * max(8, round(n * scale / 4)) for n in size], mode='bilinear', antialias=True)
         for mirrored in (False, True)[:1 + flip]:
             view = shown.flip(-1) if mirrored else shown
-            logits = through_window(model, view, window) if window else said_by(model, view).logits
+            logits = through_window(model, view, window) if window else predict_output(model, view).logits
             p = (logits.flip(-1) if mirrored else logits).float().softmax(1)
             total = total + (p if scale == 1 else F.interpolate(p, size, mode='bilinear', align_corners=False))
     return total / (len(scales) * (1 + flip))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['log', 'stored_space', 'data_change', 'claim', 'save_state', 'not_a_state', 'resume_point', 'go_on', 'weights_of',
            'empty_model', 'initial_model', 'base_path', 'check_base', 'remember_base', 'arranged', 'stored_config',
-           'load_model']
+           'load_model', 'create_learner', 'batch_views']
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #d7627a08
 import io
@@ -13,6 +13,7 @@ import logging
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from safetensors.torch import save
 from timm.models.swin_transformer import SwinTransformerStage, WindowAttention
 from torch import nn
@@ -25,8 +26,9 @@ from ..data.labels import LabelSpace
 from lora_da_bench.evidence.run_store import (finished_weights, read_config, read_diverged, Run, weights_path,
     write_atomic, write_json)
 from ..method.learner import Learner
-from ..method.stabilizers import learnt_tensors, state_tensors
-from ..model.lora_layers import merge_adapters
+from ..method.stabilizers import state_tensors
+from ..method.students import learnt_tensors
+from ..model.lora_layers import merge
 from ..model.segmenter import check_tensors, create_model, load_weights, Segmenter, weights_hash
 from .experiments import Config
 
@@ -38,6 +40,7 @@ def stored_space(folder: Path) -> LabelSpace:
     config = read_config(folder)
     return LabelSpace(config['dataset'], tuple(config['classes']), tuple(map(tuple, config['palette'])))
 
+# %% ../../nbs/runs/51_checkpoints.ipynb #e04a92df
 def data_change(then: dict, now: dict) -> str | None:
     "What has changed between two results of `fingerprints`, in words; None where nothing is known to have"
     for part in then.keys() & now.keys():
@@ -72,16 +75,19 @@ def claim(folder: Path, config: Config, domains: Domains, device: torch.device) 
     write_json(run.folder/'config.json', wanted | described | environment(device))
     return run
 
+# %% ../../nbs/runs/51_checkpoints.ipynb #ad12d110
 def save_state(run: Run, state: dict):
     "Store what an exact resume needs; through memory, so that a full disk is the operating system's plain error"
     torch.save(state, buffer := io.BytesIO())
     write_atomic(run.folder/'resume'/'state.pt', lambda p: p.write_bytes(buffer.getbuffer()))
 
+# %% ../../nbs/runs/51_checkpoints.ipynb #a1586504
 def not_a_state(run: Run, problem) -> BadInput:
     "The line about a file that is not the state of an interrupted run"
     return BadInput(f"{run.folder/'resume'/'state.pt'}: expected the state of this run where it was interrupted ({problem}); "
                     f'remove {run.folder} to start over')
 
+# %% ../../nbs/runs/51_checkpoints.ipynb #1681036c
 def resume_point(run: Run) -> dict | None:
     "The state that an interrupted run left, or None; raises `BadInput` for a file with other content"
     path = run.folder/'resume'/'state.pt'
@@ -91,6 +97,7 @@ def resume_point(run: Run) -> dict | None:
     if not isinstance(state, dict) or not isinstance(state.get('step'), int): raise not_a_state(run, 'it is something else')
     return state
 
+# %% ../../nbs/runs/51_checkpoints.ipynb #8658f121
 def go_on(run: Run, learner: Learner, state: dict):
     "Give a learner the state of an interrupted run; raises `BadInput` where it is another run's"
     try:
@@ -118,6 +125,7 @@ def empty_model(config: Config, n_classes: int, weights: str = 'random') -> Segm
         if isinstance(m, SwinTransformerStage): m.grad_checkpointing = p.checkpointing  # block by block
     return model
 
+# %% ../../nbs/runs/51_checkpoints.ipynb #149105e4
 def initial_model(folder: Path, config: Config, n_classes: int) -> Segmenter:
     "The network that a run starts from: its source's, or one with the preset's encoder weights and new heads, the same for the same seed"
     torch.manual_seed(config.seed)
@@ -131,18 +139,20 @@ def base_path(folder: Path, config: Config, base: str) -> Path:
     if config.source: return weights_of(folder.parent/config.source, 'to start from')
     return folder.parent/f'initial-{base[:16]}.safetensors'
 
+# %% ../../nbs/runs/51_checkpoints.ipynb #029aee8c
 def check_base(folder: Path, model: nn.Module):
     "Raises `BadInput` where a model is not the one that a run's adapters are added to"
     config = read_config(folder)
     if config.get('base') not in (None, weights_hash(model)):
         raise BadInput(f"{folder}: its adapters belong to other weights than those of {config.get('source') or 'the preset'}, which have changed since")
 
+# %% ../../nbs/runs/51_checkpoints.ipynb #9b24d9d8
 def remember_base(run: Run, config: Config, model: nn.Module):
     "Store, once, what the run starts from; raises `BadInput` where an interrupted run started from something else"
     stored = read_config(run.folder)
-    if 'base' in stored: return check_base(run.folder, model) if config.create_stabilizer().saves == 'adapter' else None
+    if 'base' in stored: return check_base(run.folder, model) if config.create_stabilizer().how.freezes else None
     base = weights_hash(model)
-    if config.create_stabilizer().saves == 'adapter' and not (path := base_path(run.folder, config, base)).exists():
+    if config.create_stabilizer().how.freezes and not (path := base_path(run.folder, config, base)).exists():
         write_atomic(path, lambda p: p.write_bytes(save(model.state_dict())))
     write_json(run.folder/'config.json', stored | dict(base=base))
 
@@ -155,11 +165,13 @@ def arranged(model: Segmenter, device: torch.device) -> Segmenter:
     if n_processes() > 1: synchronize_batchnorm(model)
     return model.to(device).to(memory_format=torch.channels_last if gpu else torch.contiguous_format)
 
+# %% ../../nbs/runs/51_checkpoints.ipynb #3972c68c
 def stored_config(folder: Path) -> Config:
     "A run's configuration from its folder; raises `BadInput` that names the field"
     stored = read_config(folder)
     with field_errors(Path(folder)/'config.json', Config): return Config(**{k: v for k, v in stored.items() if k in Config.model_fields})
 
+# %% ../../nbs/runs/51_checkpoints.ipynb #37ffabad
 def load_model(folder: Path) -> Segmenter:
     """A finished run's scored network, whole and in evaluation mode, from files that runs have stored and nothing else.
 
@@ -171,6 +183,20 @@ def load_model(folder: Path) -> Segmenter:
     else:
         load_weights(model, base_path(folder, config, stored.get('base', '')))
         check_base(folder, model)
-        model = config.create_stabilizer().prepare(model)
+        config.create_stabilizer().how.prepare(model)
         load_weights(model, path, learnt_tensors(model))
-    return merge_adapters(model).eval()
+    return merge(model).eval()
+
+# %% ../../nbs/runs/51_checkpoints.ipynb #0bbf839f
+def create_learner(config: Config, model: Segmenter, n_classes: int, accelerator: Accelerator) -> Learner:
+    "The learner of a run; `model` is on the accelerator's device"
+    p = config.preset
+    lr, final = (p.lr, p.final_lr) if config.is_adaptation else (p.source_lr, 0.)
+    return Learner(config.create_stabilizer(), config.create_terms(), model, n_classes, accelerator, lr, config.steps, p.warmup, final,
+                   config.create_recipe().one_batch and config.target_labels != 'none', p.compile)
+
+# %% ../../nbs/runs/51_checkpoints.ipynb #f172323c
+def batch_views(config: Config) -> tuple[str, str]:
+    "The colours of source and target that are changed on the device; as published, they are changed where frames are read"
+    recipe = config.create_recipe()
+    return ('weak', 'weak') if config.preset.views == 'published' else (recipe.source_view, recipe.target_view)

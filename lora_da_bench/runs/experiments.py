@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ..core.errors import BadInput, field_errors, printable, read_json
 from lora_da_bench.data.datasets import (camvid_day_dusk, Domains, gta5_cityscapes, own_folders, streetscenes,
     synthia_cityscapes)
-from ..method.recipes import RECIPES, Recipe, create_recipe
-from ..method.stabilizers import create_stabilizer, Stabilizer, stabilizer_options
+from ..method.recipes import RECIPES, Recipe, create_recipe, create_terms, target_labels
+from ..method.stabilizers import Stabilizer, create_stabilizer, stabilizer_options
+from ..method.terms import TERMS, Term
 
 # %% ../../nbs/runs/50_experiments.ipynb #9b4451cd
 Count = Annotated[int, Field(ge=1)]
@@ -60,7 +61,9 @@ class Preset(BaseModel):
     seen: int = Field(32, ge=1)                  # target training frames that pseudo-labels are watched on
     probes: int = Field(4, ge=1)                 # held-out frames whose predictions are stored as pictures
     stabilizers: dict[str, dict] = {}            # a stabilizer's options, by its name
-    recipes: dict[str, dict] = {}                # a recipe's options, by its name
+    recipes: dict[str, dict] = {}                # what a recipe does differently, by its name: fields and terms
+    score_weights: Literal['raw', 'average', 'both'] | None = None  # whose weights are scored; None: as the stabilizer's table says
+    average_decay: float = Field(.99, ge=0, le=1)  # of an average of weights that is scored and does not teach
 
     @field_validator('size', 'crop', 'source_crop')
     @classmethod
@@ -77,13 +80,13 @@ class Preset(BaseModel):
     @field_validator('stabilizers')
     @classmethod
     def stabilizers_are_known(cls, value):
-        for name, options in value.items(): create_stabilizer(name, **options)
+        for name, options in value.items(): stabilizer_options(name, **options)
         return value
 
     @field_validator('recipes')
     @classmethod
     def recipes_are_known(cls, value):
-        for name, options in value.items(): create_recipe(name, **options)
+        for name, changes in value.items(): create_recipe(name, changes)
         return value
 
 # %% ../../nbs/runs/50_experiments.ipynb #ea5447f4
@@ -96,8 +99,8 @@ PRESETS = {
 }
 
 # %% ../../nbs/runs/50_experiments.ipynb #609ddf0d
-SWIN_S = dict(model='swin_small_patch4_window7_224.ms_in1k', recipes={'transda': {'alignment': 'binary'}})
-SWIN_B = dict(model='swin_base_patch4_window7_224.ms_in22k', recipes={'transda': {'alignment': 'class'}})
+SWIN_S = dict(model='swin_small_patch4_window7_224.ms_in1k', recipes={'transda': {'adversary': {'form': 'binary'}}})
+SWIN_B = dict(model='swin_base_patch4_window7_224.ms_in22k', recipes={'transda': {'adversary': {'form': 'class'}}})
 PUBLISHED = dict(
     size=(1024, 2048), crop=(512, 1024), scale=(.5, 2.), views='published', sampling='class-balanced', weights='hub', decoder_channels=512,
     head_init='mmcv', drop_path=.3, batch_size=8,
@@ -113,9 +116,9 @@ PRESETS |= {
 # %% ../../nbs/runs/50_experiments.ipynb #98657e66
 def as_public(preset: Preset) -> Preset:
     "The published experiment with what TransDA's public code does otherwise"
-    transda = preset.recipes['transda'] | dict(legacy_broadcast=True, weights_over=2, mask_padding=False)
+    adversary = preset.recipes['transda']['adversary'] | dict(legacy_broadcast=True, weights_over=2, mask_padding=False)
     ema = preset.stabilizers['ema'] | dict(start='new heads', mode='train')
-    return preset.model_copy(update=dict(recalibrate=False, recipes={'transda': transda}, stabilizers=preset.stabilizers | {'ema': ema}))
+    return preset.model_copy(update=dict(recalibrate=False, recipes={'transda': {'adversary': adversary}}, stabilizers=preset.stabilizers | {'ema': ema}))
 
 PRESETS |= {f'{name}-public': as_public(preset) for name, preset in PRESETS.items() if preset.recipe == 'transda'}
 
@@ -170,27 +173,34 @@ class Config(BaseModel):
     @property
     def is_adaptation(self) -> bool: return self.recipe != 'source'
 
+    def create_recipe(self) -> Recipe:
+        "The run's recipe, with what the preset does differently; raises `BadInput` where it does not fit the preset's numbers"
+        p, field = self.preset, f'recipes.{self.recipe}'
+        recipe = create_recipe(self.recipe, p.recipes.get(self.recipe))
+        if recipe.one_batch and p.source_crop not in (None, p.crop):
+            raise BadInput(f'{field}.one_batch: needs crops of one size, and source_crop is {p.source_crop} where crop is {p.crop}')
+        for name, term in create_terms(recipe).items(): term.check(f'{field}.{name}', p.batch_size, p.crop, p.source_crop or p.crop)
+        return recipe
+
+    def create_terms(self) -> dict[str, Term]:
+        "The terms of the run's loss; a warm-up round has no labels for the target yet"
+        return create_terms(self.create_recipe(), self.labels is not None)
+
+    @property
+    def target_labels(self) -> str:
+        "Which labels of the target the run learns from: 'none', 'online', 'offline' or 'truth'"
+        return next((term.labels for term in self.create_terms().values() if term.labels != 'none'), 'none')
+
     def create_stabilizer(self) -> Stabilizer:
         "The run's stabilizer, with the preset's options for it; raises `BadInput` where it can't reuse the student's pass as it should"
-        stabilizer = create_stabilizer(self.stabilizer, **self.preset.stabilizers.get(self.stabilizer, {}))
-        if stabilizer.reuses_pass and not self.create_recipe().one_view:
+        stabilizer = create_stabilizer(self.stabilizer, self.preset.score_weights, self.preset.average_decay, **self.preset.stabilizers.get(self.stabilizer, {}))
+        if stabilizer.reuses_pass and not all(term.sees_teacher_view for term in create_terms(self.create_recipe()).values()):
             raise BadInput(f"stabilizers.{self.stabilizer}.mode: 'train' needs a recipe whose student sees what the teacher sees "
                            f"(student_view 'weak', no mixing), and '{self.recipe}' is none; transda is one")
         return stabilizer
 
-    def create_recipe(self) -> Recipe:
-        "The run's recipe, with the preset's options for it; a warm-up round has no labels for the target yet"
-        p, recipe = self.preset, create_recipe(self.recipe, **self.preset.recipes.get(self.recipe, {}))
-        if recipe.one_batch and p.source_crop not in (None, p.crop):
-            raise BadInput(f'recipes.{self.recipe}.one_batch: needs crops of one size, and source_crop is {p.source_crop} where crop is {p.crop}')
-        if recipe.mix and p.source_crop and any(s < t for s, t in zip(p.source_crop, p.crop)):
-            raise BadInput(f'recipes.{self.recipe}.mix: pastes of the source over all of a target crop, and source_crop {p.source_crop} is smaller than crop {p.crop}')
-        if recipe.weights_over and p.batch_size % recipe.weights_over:
-            raise BadInput(f'recipes.{self.recipe}.weights_over: expected a divisor of batch_size {p.batch_size}, got {recipe.weights_over}')
-        return recipe.model_copy(update=dict(labels='none')) if recipe.labels == 'offline' and self.labels is None else recipe
-
 # %% ../../nbs/runs/50_experiments.ipynb #d1d5b6d3
-BESIDE = {'dataset', 'gap', 'frames', 'max_unreadable', 'checkpointing', 'compile', 'eval_every', 'seen', 'probes', 'source_steps', 'source_lr', 'recipes', 'stabilizers', 'recipe'}
+BESIDE = {'dataset', 'gap', 'frames', 'max_unreadable', 'checkpointing', 'compile', 'eval_every', 'seen', 'probes', 'source_steps', 'source_lr', 'recipes', 'stabilizers', 'recipe', 'score_weights', 'average_decay'}
 
 def public_of(preset: Preset) -> str:
     "The name of the preset that runs as the public code does, for this dataset and Swin or the nearest"
@@ -200,9 +210,10 @@ def public_of(preset: Preset) -> str:
 def all_options(config: Config) -> dict[str, object]:
     "What decides how a run trains, by the names that presets use, defaults among them"
     p = config.preset
-    recipe = config.model_copy(update=dict(labels='any')).create_recipe()
+    recipe, field = config.create_recipe(), f'recipes.{config.recipe}'
     chosen = {n: v for n, v in p if n not in BESIDE} | dict(source_crop=p.source_crop or p.crop)
-    of_recipe = {f'recipes.{config.recipe}.{n}': v for n, v in recipe}
+    of_recipe = {f'{field}.{n}': v for n, v in recipe if n != 'terms'}
+    for term, options in recipe.terms.items(): of_recipe |= {f'{field}.{term}.{n}': v for n, v in TERMS.check(term, options).items()}
     of_stabilizer = {f'stabilizers.{config.stabilizer}.{n}': v for n, v in stabilizer_options(config.stabilizer, **p.stabilizers.get(config.stabilizer, {})).items()}
     return chosen | dict(recipe=config.recipe) | of_recipe | dict(stabilizer=config.stabilizer) | of_stabilizer
 

@@ -32,11 +32,12 @@ from ..evidence.evaluation import confusion_of, evaluate, iou_of
 from ..evidence.measures import class_iou, flip_rate, pseudo_label_accuracy
 from ..evidence.run_store import (labels_folder, one_writer, read_diverged, read_metrics, Run,
     step_folder, weights_path, write_atomic, write_json)
-from ..method.learner import create_batch, Learner
+from ..method.terms import create_batch
 from ..method.pseudolabels import predict, recalibrated
-from ..method.stabilizers import saved_tensors, Stabilizer, trainable_parameters
-from ..model.lora_layers import adapters_merged
-from .checkpoints import (arranged, claim, go_on, initial_model, load_model, log, remember_base,
+from ..method.stabilizers import Stabilizer, saved_tensors
+from ..method.students import trainable_parameters
+from ..model.lora_layers import merged
+from .checkpoints import (arranged, batch_views, claim, create_learner, go_on, initial_model, load_model, log, remember_base,
     resume_point, save_state, stored_config, stored_space)
 from .experiments import Config
 
@@ -52,6 +53,7 @@ def predict_all(
     parts = [predict(model, as_float(x, device)) for x in images.split(max(1, 2**19 // images[0].numel()))]
     return torch.cat([c.to('cpu', torch.uint8) for c, _ in parts]), torch.cat([(255 * p).to('cpu', torch.uint8) for _, p in parts])
 
+# %% ../../nbs/runs/52_training.ipynb #c6a5e95d
 def in_groups(
     frames: torch.Tensor,   # (N, ...)
     at_once: int,           # more where it must be
@@ -62,6 +64,7 @@ def in_groups(
     while len(frames) % at_once == 1: at_once += 1
     yield from frames.split(at_once) if len(frames) else ()
 
+# %% ../../nbs/runs/52_training.ipynb #c9332c47
 def gathered(frames, first: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     "The first frames of a set in groups of one size, (n, 3, H, W) and (n, H, W)"
     groups = groupby(in_order(frames, first), key=lambda pair: pair[0].shape[1:])
@@ -88,11 +91,11 @@ class Watch:
     def look(self, step: int, stabilizer: Stabilizer):
         "Score, compare the teacher's labels with the last look's, store pictures"
         names, values = self.domains.space.classes, {}
-        with adapters_merged(stabilizer.scored_network), self.recalibrated(stabilizer.scored_network):
+        with merged(stabilizer.scored_network), self.recalibrated(stabilizer.scored_network):
             if self.domains.held_out.labelled:
                 for _, iou in evaluate(stabilizer.scored_network, self.domains.held_out, len(names), self.device): pass
                 values |= {'target_miou': np.nanmean(iou)} | {f'iou/{n}': v for n, v in zip(names, iou) if v == v}
-            labels = torch.cat([predict_all(stabilizer.teacher, images, self.device)[0].flatten() for images, _ in self.seen])
+            labels = torch.cat([predict_all(stabilizer.teacher.network, images, self.device)[0].flatten() for images, _ in self.seen])
             truth = torch.cat([truth.flatten() for _, truth in self.seen])
             if self.domains.target.labelled:
                 values |= {'seen_miou': np.nanmean(iou_of(labels, truth, len(names))), 'pseudo_accuracy': pseudo_label_accuracy(labels, truth)}
@@ -105,8 +108,8 @@ class Watch:
         "Per probe: what the teacher says and how sure it is, what the student says; input and label once"
         number, place, space = 0, step_folder(step), self.domains.space
         for images, truth in self.probes:
-            pseudo, confidence = predict_all(stabilizer.teacher, images, self.device)
-            prediction = pseudo if stabilizer.teacher is stabilizer.student else predict_all(stabilizer.student, images, self.device)[0]
+            pseudo, confidence = predict_all(stabilizer.teacher.network, images, self.device)
+            prediction = pseudo if stabilizer.teacher.network is stabilizer.student else predict_all(stabilizer.student, images, self.device)[0]
             for i in range(len(images)):
                 name, number = f'{number:02}', number + 1
                 if not (self.run.folder/f'snapshots/input/{name}.png').exists():
@@ -124,6 +127,7 @@ def first_not_finite(
     ends = [(int((~curve.isfinite()).float().argmax()), name) for name, curve in curves.items() if not curve.isfinite().all()]
     return min(ends, default=None)
 
+# %% ../../nbs/runs/52_training.ipynb #c98cce61
 def is_finite(*networks: nn.Module) -> bool:
     "Whether all parameters are finite and far from overflowing; a GPU is asked once"
     return bool(torch.stack(torch._foreach_norm([p.detach() for n in networks for p in n.parameters()])).isfinite().all())
@@ -133,15 +137,17 @@ def needs_labels(config: Config, domains: Domains):
     "Raises `BadInput` where the source's labels are all ignored, or where a recipe learns the target's true labels and there are none"
     if not has_labelled_pixels(domains.source):
         raise BadInput(f"{config.root or config.preset.dataset}: none of the source's {len(domains.source)} labels has a pixel of any class, all are ignored")
-    if config.create_recipe().labels == 'truth' and not domains.target.labelled:
+    if config.target_labels == 'truth' and not domains.target.labelled:
         raise BadInput(f"{config.root or config.preset.dataset}: recipe '{config.recipe}' learns the true labels of the target's training frames, found none")
 
+# %% ../../nbs/runs/52_training.ipynb #fda8c92a
 def check_shares(config: Config):
     "Raises `BadInput` where a step's images can't be shared by the processes that there are"
-    own, together = share(config.preset.batch_size), config.create_recipe().weights_over
-    if together and (own.stop - own.start) % together:
-        raise BadInput(f'recipes.{config.recipe}.weights_over: expected a divisor of the {own.stop - own.start} images of a process, got {together}')
+    p, own = config.preset, share(config.preset.batch_size)
+    for name, term in config.create_terms().items():
+        term.check(f'recipes.{config.recipe}.{name}', own.stop - own.start, p.crop, p.source_crop or p.crop)
 
+# %% ../../nbs/runs/52_training.ipynb #b30bbeac
 @one_writer(unless=weights_path)
 def train(
     folder: Path,      # of the run, below the folder of runs
@@ -157,9 +163,9 @@ def train(
     domains = domains_in_classes(domains, stored_space(run.folder))
     model = initial_model(run.folder, config, len(domains.space))
     with accelerator.main_process_first(): remember_base(run, config, model)
-    learner = Learner(config, arranged(model, accelerator.device), len(domains.space), accelerator)
+    learner = create_learner(config, arranged(model, accelerator.device), len(domains.space), accelerator)
     stabilizer, watch = learner.stabilizer, Watch(run, domains, config, accelerator.device)
-    state = resume_point(run)
+    state, views = resume_point(run), batch_views(config)
 
     def look(step):
         if accelerator.is_main_process:
@@ -183,7 +189,7 @@ def train(
     every = config.preset.eval_every if config.is_adaptation else max(config.preset.eval_every, config.steps // 10)
     for step, (source, target) in enumerate(step_views(run.folder, config, domains, range(done, config.steps), unreadable), done + 1):
         seed_step(config.seed + 10_000 * accelerator.process_index, step)
-        batch = create_batch(source, target, learner.recipe, accelerator.device)
+        batch = create_batch(source, target, *views, accelerator.device)
         measuring = PeakMemory([*learner.held(), *batch]) if step == 2 else nullcontext()  # a whole step, with the optimizer's states there
         times.start()
         with measuring: losses.append(learner.step(batch))
@@ -213,15 +219,17 @@ def n_unlabelled(folder: Path) -> int:
     metrics = read_metrics(folder)
     return int(metrics.unlabelled_frames.max()) if 'unlabelled_frames' in metrics else 0
 
+# %% ../../nbs/runs/52_training.ipynb #ed32934a
 def target_frames(folder: Path, config: Config, domains: Domains) -> torch.utils.data.Dataset:
     "The target's training frames with the labels that the recipe may see"
-    if config.create_recipe().labels == 'truth': return domains.target
+    if config.target_labels == 'truth': return domains.target
     if config.labels is None: return Unlabelled(domains.target)
     labels = labels_folder(folder.parent/config.labels)
     missing = [n for n in domains.target.names if not (labels/f'{n}.png').exists()]
     if len(missing) > n_unlabelled(folder.parent/config.labels): raise BadInput(f'{labels}/{missing[0]}.png: no such file; expected pseudo-labels of every target frame from {config.labels}')
     return Relabelled(domains.target, labels)
 
+# %% ../../nbs/runs/52_training.ipynb #b271d7cd
 def step_views(folder: Path, config: Config, domains: Domains, steps: range, unreadable: set[str]) -> Iterator[tuple[View, View]]:
     "Source and target views of each step; adds to `unreadable` what had to be skipped, and raises `BadInput` when that is too much"
     p, seed = config.preset, config.seed
@@ -242,7 +250,8 @@ def step_views(folder: Path, config: Config, domains: Domains, steps: range, unr
 # %% ../../nbs/runs/52_training.ipynb #491e2d3f
 def finish(run: Run, stabilizer: Stabilizer):
     "Store the scored weights; the state for resuming is no longer needed"
-    write_atomic(run.folder/f'{stabilizer.saves}.safetensors', lambda p: p.write_bytes(save(saved_tensors(stabilizer))))
+    name = 'adapter' if stabilizer.how.freezes else 'model'
+    write_atomic(run.folder/f'{name}.safetensors', lambda p: p.write_bytes(save(saved_tensors(stabilizer))))
     (run.folder/'resume'/'state.pt').unlink(missing_ok=True)
 
 # %% ../../nbs/runs/52_training.ipynb #efb01941
