@@ -1,11 +1,11 @@
 """Bring library, notebook outputs and README up to date with the notebooks.
 
-`python tests/rebuild.py` exports the library, runs each notebook so that its figures are the current ones, cleans them and writes README.md from
-`nbs/index.ipynb`. With notebooks as arguments only those are run; with `--readme` only the README is written."""
+`python tests/rebuild.py` exports the library, runs each notebook so that its figures are the current ones, cleans
+them and writes README.md from `nbs/index.ipynb`. With notebooks as arguments only those are run; with `--readme` only
+the README is written."""
 
 import ast
 import hashlib
-import json
 import os
 import re
 import subprocess
@@ -44,20 +44,23 @@ def write_readme():
 
 def definition(module: str, name: str) -> str:
     "The code of a function, class or table of the library"
+    def defines(node):
+        if isinstance(node, ast.Assign): return name in map(ast.unparse, node.targets)
+        return getattr(node, 'name', None) == name
     tree = ast.parse((ROOT/f"{module.replace('.', '/')}.py").read_text())
-    return '\n'.join(ast.unparse(node) for node in tree.body
-                     if getattr(node, 'name', None) == name or isinstance(node, ast.Assign) and name in map(ast.unparse, node.targets))
+    return '\n'.join(ast.unparse(node) for node in tree.body if defines(node))
 
 
 def drawn_from() -> str:
-    "A hash of what the README's picture is drawn from: the code of nbs/index.ipynb, the library's functions that it uses, and the result files it reads"
-    code = [''.join(c['source']) for c in json.loads((ROOT/'nbs/index.ipynb').read_text())['cells'] if c['cell_type'] == 'code']
-    drawing = next(source for source in code if PICTURES[0] in source)
-    used = [definition(node.module, a.name) for node in ast.walk(ast.parse(drawing)) if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('lora_da_bench.')
-            for a in node.names]
-    files = [ROOT/f'results/{name}.json' for name in ('ablation-streetscenes', 'quickstart')] + sorted((ROOT/'results/quickstart').glob('*.png'))
-    digest = hashlib.sha256('\n'.join([code[0], drawing, *used]).encode())
-    for path in files: digest.update(path.name.encode() + path.read_bytes())
+    "A hash of the code of nbs/index.ipynb, of what it imports from the library, and of the result files that it draws"
+    cells = nbformat.read(ROOT/'nbs/index.ipynb', 4).cells
+    code = '\n'.join(cell.source for cell in cells if cell.cell_type == 'code')
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    used = [definition(n.module, a.name) for n in imports if n.module.startswith('lora_da_bench.') for a in n.names]
+    digest = hashlib.sha256('\n'.join([code, *used]).encode())
+    results = ROOT/'results'
+    for path in (results/'ablation-streetscenes.json', *sorted((results/'quickstart').glob('*.png'))):
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -65,8 +68,8 @@ def sign_pictures():
     "Write into the README's pictures what they were drawn from"
     note = PngInfo()
     note.add_text('drawn from', drawn_from())
-    for name in PICTURES:
-        with Image.open(ROOT/'nbs/media'/name) as picture: picture.convert('RGB').save(ROOT/'nbs/media'/name, optimize=True, pnginfo=note)
+    for path in (ROOT/'nbs/media'/name for name in PICTURES):
+        with Image.open(path) as picture: picture.convert('RGB').save(path, optimize=True, pnginfo=note)
 
 
 def signed(name: str) -> str | None:
@@ -74,14 +77,25 @@ def signed(name: str) -> str | None:
     with Image.open(ROOT/'nbs/media'/name) as picture: return picture.text.get('drawn from')
 
 
+def all_notebooks() -> list[Path]:
+    "Every notebook, floor by floor"
+    return sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+
+
+def run(notebook: Path):
+    "Run a notebook in place, with plotly's figures as PNG"
+    command = 'nbconvert --to notebook --execute --inplace --log-level ERROR'.split()
+    shown = os.environ | {'PLOTLY_RENDERER': 'png', 'IN_TEST': '1'}
+    subprocess.run([BIN/'jupyter', *command, notebook], cwd=notebook.parent, check=True, env=shown)
+
+
 def main(args: list[str]):
     if args != ['--readme']:
         subprocess.run([BIN/'nbdev_export'], cwd=ROOT, check=True)
-        notebooks = [Path(a).resolve() for a in args] or sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+        notebooks = [Path(a).resolve() for a in args] or all_notebooks()
         for path in notebooks:
             print('running', path.relative_to(ROOT), flush=True)
-            subprocess.run([BIN/'jupyter', 'nbconvert', '--to', 'notebook', '--execute', '--inplace', '--log-level', 'ERROR', path], cwd=path.parent, check=True,
-                           env=os.environ | {'PLOTLY_RENDERER': 'png', 'IN_TEST': '1'})
+            run(path)
         subprocess.run([BIN/'nbdev_clean'], cwd=ROOT, check=True)
         if ROOT/'nbs/index.ipynb' in notebooks: sign_pictures()
     write_readme()

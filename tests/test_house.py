@@ -1,4 +1,4 @@
-"The house: which floor uses which, what the app may import, and whether the links in README and notebooks lead somewhere. Read as text; nothing is imported."
+"Which floor uses which, what the app may import, where links lead. The library is read as text and not imported."
 
 import ast
 import json
@@ -15,8 +15,9 @@ ROOT = Path(__file__).parent.parent
 LIBRARY = 'lora_da_bench'
 FLOORS = ('core', 'data', 'model', 'method', 'evidence', 'runs', 'studies', 'views')
 APP_USES = ('views', 'evidence', 'core', 'data.labels')
-FILES = {'.'.join(p.relative_to(ROOT).with_suffix('').parts): p for p in sorted((ROOT/LIBRARY).rglob('*.py')) if p.name not in ('__init__.py', '_modidx.py')}
-NOTEBOOKS = [p for p in sorted((ROOT/'nbs').rglob('*.ipynb')) if '.ipynb_checkpoints' not in p.parts]
+FILES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts): path for path in sorted((ROOT/LIBRARY).rglob('*.py'))
+         if path.name not in ('__init__.py', '_modidx.py')}
+NOTEBOOKS = rebuild.all_notebooks()
 
 
 def imports_in(tree: ast.AST, module: str) -> list[str]:
@@ -107,10 +108,14 @@ def test_links_are_seen():
 def prose(path: Path) -> str:
     "A Markdown file, or a notebook's Markdown cells"
     if path.suffix == '.md': return path.read_text()
-    return '\n\n'.join(''.join(c['source']) for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'markdown')
+    cells = json.loads(path.read_text())['cells']
+    return '\n\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown')
 
 
-@pytest.mark.parametrize('path', [ROOT/'README.md', ROOT/'CONTRIBUTING.md', *NOTEBOOKS], ids=lambda p: str(p.relative_to(ROOT)))
+PAGES = [ROOT/'README.md', ROOT/'CONTRIBUTING.md', *NOTEBOOKS]
+
+
+@pytest.mark.parametrize('path', PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_and_pictures_lead_to_files(path):
     assert [t for t in links(prose(path)) if not (path.parent/t).exists()] == []
 
