@@ -1,8 +1,11 @@
 """Bring library, notebook outputs and README up to date with the notebooks.
 
-`python tests/rebuild.py` exports the library, runs each notebook so that its figures are the current ones, cleans them and writes README.md from
-`nbs/index.ipynb`. With notebooks as arguments only those are run; with `--readme` only the README is written."""
+`python tests/rebuild.py` exports the library, runs each notebook so that its figures are the current ones, cleans
+them and writes README.md from `nbs/index.ipynb`. With notebooks as arguments only those are run; with `--readme` only
+the README is written."""
 
+import ast
+import hashlib
 import os
 import re
 import subprocess
@@ -11,10 +14,21 @@ from pathlib import Path
 
 import nbformat
 from nbconvert import MarkdownExporter
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from traitlets.config import Config
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
+PICTURES = ('readme-light.png', 'readme-dark.png')  # in nbs/media, drawn by a cell of nbs/index.ipynb
+
+
+def readme_links(text: str) -> str:
+    "Links of nbs/index.ipynb, as they are to be one folder up"
+    def moved(match):
+        before, target = match.groups()
+        return before + (target.removeprefix('../') if target.startswith('../') else f'nbs/{target}')
+    return re.sub(r'(\]\(|(?:src|srcset|href)=")(?![a-z]+:|#)([^)"]+)', moved, text)
 
 
 def write_readme():
@@ -25,19 +39,65 @@ def write_readme():
     notebook.cells = [c for c in notebook.cells if c.source or c.get('outputs')]
     text, _ = MarkdownExporter(config=Config()).from_notebook_node(notebook)
     text = re.sub(r'```\w*\s*```', '', text)  # emptied cells
-    text = re.sub(r'\]\(((?:media|tutorials|core|data|model|method|evidence|runs|studies|views)/)', r'](nbs/\1', text.replace('](../', ']('))
-    (ROOT/'README.md').write_text(re.sub(r'\n{3,}', '\n\n', text).strip() + '\n')
+    (ROOT/'README.md').write_text(re.sub(r'\n{3,}', '\n\n', readme_links(text)).strip() + '\n')
+
+
+def definition(module: str, name: str) -> str:
+    "The code of a function, class or table of the library"
+    def defines(node):
+        if isinstance(node, ast.Assign): return name in map(ast.unparse, node.targets)
+        return getattr(node, 'name', None) == name
+    tree = ast.parse((ROOT/f"{module.replace('.', '/')}.py").read_text())
+    return '\n'.join(ast.unparse(node) for node in tree.body if defines(node))
+
+
+def drawn_from() -> str:
+    "A hash of the code of nbs/index.ipynb, of what it imports from the library, and of the result files that it draws"
+    cells = nbformat.read(ROOT/'nbs/index.ipynb', 4).cells
+    code = '\n'.join(cell.source for cell in cells if cell.cell_type == 'code')
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    used = [definition(n.module, a.name) for n in imports if n.module.startswith('lora_da_bench.') for a in n.names]
+    digest = hashlib.sha256('\n'.join([code, *used]).encode())
+    results = ROOT/'results'
+    for path in (results/'ablation-streetscenes.json', *sorted((results/'quickstart').glob('*.png'))):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def sign_pictures():
+    "Write into the README's pictures what they were drawn from"
+    note = PngInfo()
+    note.add_text('drawn from', drawn_from())
+    for path in (ROOT/'nbs/media'/name for name in PICTURES):
+        with Image.open(path) as picture: picture.convert('RGB').save(path, optimize=True, pnginfo=note)
+
+
+def signed(name: str) -> str | None:
+    "What a picture says that it was drawn from"
+    with Image.open(ROOT/'nbs/media'/name) as picture: return picture.text.get('drawn from')
+
+
+def all_notebooks() -> list[Path]:
+    "Every notebook, floor by floor"
+    return sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+
+
+def run(notebook: Path):
+    "Run a notebook in place, with plotly's figures as PNG"
+    command = 'nbconvert --to notebook --execute --inplace --log-level ERROR'.split()
+    shown = os.environ | {'PLOTLY_RENDERER': 'png', 'IN_TEST': '1'}
+    subprocess.run([BIN/'jupyter', *command, notebook], cwd=notebook.parent, check=True, env=shown)
 
 
 def main(args: list[str]):
     if args != ['--readme']:
         subprocess.run([BIN/'nbdev_export'], cwd=ROOT, check=True)
-        notebooks = [Path(a).resolve() for a in args] or sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+        notebooks = [Path(a).resolve() for a in args] or all_notebooks()
         for path in notebooks:
             print('running', path.relative_to(ROOT), flush=True)
-            subprocess.run([BIN/'jupyter', 'nbconvert', '--to', 'notebook', '--execute', '--inplace', '--log-level', 'ERROR', path], cwd=path.parent, check=True,
-                           env=os.environ | {'PLOTLY_RENDERER': 'png', 'IN_TEST': '1'})
+            run(path)
         subprocess.run([BIN/'nbdev_clean'], cwd=ROOT, check=True)
+        if ROOT/'nbs/index.ipynb' in notebooks: sign_pictures()
     write_readme()
 
 
