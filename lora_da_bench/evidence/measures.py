@@ -101,8 +101,8 @@ def target_miou(look: Look, before: Look | None) -> float:
     "mIoU on held-out target frames"
     return mean_iou(look.iou)
 
-# %% ../../nbs/evidence/40_measures.ipynb #28327c22
-@measure('seen_miou', 'label mIoU', better='up', needs=('truth',), panel=False)
+# %% ../../nbs/evidence/40_measures.ipynb #38c23e61
+@measure('seen_miou', 'label mIoU', better='up', needs=('truth',), of_run=None, panel=False)
 def seen_miou(look: Look, before: Look | None) -> float:
     "mIoU of the pseudo-labels"
     return mean_iou(class_iou(count_pixels(look.labels, look.truth, look.n_classes)))
@@ -128,16 +128,16 @@ def flip_rate(look: Look, before: Look) -> float:
     "Share of watched pixels whose pseudo-label changed"
     return float(np.mean(look.labels != before.labels))
 
-# %% ../../nbs/evidence/40_measures.ipynb #cb773c0f
-@measure('class_perplexity', 'classes predicted', form='.1f')
+# %% ../../nbs/evidence/40_measures.ipynb #4f24a879
+@measure('class_perplexity', 'classes in use', form='.1f')
 def class_perplexity(look: Look, before: Look | None) -> float:
     "Exponential of the entropy of the predicted classes' shares, 1..K"
     shares = np.bincount(look.labels.ravel(), minlength=look.n_classes) / look.labels.size
     shares = shares[shares > 0]
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
-# %% ../../nbs/evidence/40_measures.ipynb #6cdd2a34
-@measure('disagreement', 'teacher ≠ student', form='.1%', needs=('student',), of_run='mean')
+# %% ../../nbs/evidence/40_measures.ipynb #55c3734b
+@measure('disagreement', 'teacher ≠ student', form='.1%', needs=('student',), of_run='mean', panel=False)
 def disagreement(look: Look, before: Look | None) -> float:
     "Share of watched pixels of which teacher and student say different classes"
     return float(np.mean(look.labels != look.student))

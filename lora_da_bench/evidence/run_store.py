@@ -255,7 +255,7 @@ def read_diverged(folder: Path) -> Divergence | None:
     if not is_there(path): return None
     with field_errors(path, Divergence): return Divergence.model_validate_json(json.dumps(read_json(path)), strict=True)
 
-# %% ../../nbs/evidence/42_run_store.ipynb #c2a8e7cb
+# %% ../../nbs/evidence/42_run_store.ipynb #9d82566b
 class Described(BaseModel):
     "What `measures.json` says of a measure"
     title: Annotated[str, Field(min_length=1, max_length=40)]
@@ -269,25 +269,25 @@ class DescribedMeasures(BaseModel):
     "What `measures.json` holds: a description for each name"
     measures: dict[Annotated[str, Field(min_length=1, max_length=100, pattern='^[^/]+$')], Described] = Field(max_length=200)
 
-# %% ../../nbs/evidence/42_run_store.ipynb #42bff83e
+# %% ../../nbs/evidence/42_run_store.ipynb #b3981259
 def describe(measures: dict[str, Measure]) -> dict[str, dict]:
     "Measures as JSON, without their functions"
     return {name: {field: getattr(m, field) for field in Described.model_fields} for name, m in measures.items()}
 
-# %% ../../nbs/evidence/42_run_store.ipynb #7e8b766b
+# %% ../../nbs/evidence/42_run_store.ipynb #a45cd042
 def described(descriptions: dict[str, dict]) -> dict[str, Measure]:
     "Measures from their descriptions; raises pydantic's `ValidationError`"
     checked = DescribedMeasures.model_validate(dict(measures=descriptions), strict=True).measures
     return {name: Measure(name, **d.model_dump(exclude={'needs_labels'})) for name, d in checked.items()}
 
-# %% ../../nbs/evidence/42_run_store.ipynb #adb42798
+# %% ../../nbs/evidence/42_run_store.ipynb #975dbc22
 def read_measures(folder: Path) -> dict[str, Measure]:
     "The measures that a run describes; none where it has no `measures.json`"
     path = Path(folder)/'measures.json'
     if not is_there(path): return {}
     with field_errors(path, DescribedMeasures): return described(read_json(path))
 
-# %% ../../nbs/evidence/42_run_store.ipynb #7f4d2de4
+# %% ../../nbs/evidence/42_run_store.ipynb #2b45800d
 def known_measures(runs: list[dict]) -> dict[str, Measure]:
     "The registered measures, then those that only runs describe"
     stored = {name: m for run in runs for name, m in run.get('measures', {}).items()}
@@ -338,14 +338,14 @@ def run_label(run: dict) -> str:
     "A run's name, and where it diverged: a run that did is called so wherever it is shown"
     return printable(run['name']) + ('' if (step := run.get('diverged')) is None else f' (diverged at step {step})')
 
-# %% ../../nbs/evidence/42_run_store.ipynb #9de68570
+# %% ../../nbs/evidence/42_run_store.ipynb #34687dae
 def curve_of(run: dict, metric: str) -> list[float]:
     "The values of a metric in order of time; empty where the run has none"
     return run['metrics'][metric].dropna().tolist() if metric in run['metrics'] else []
 
 def last(values: list[float]) -> float | None: return values[-1] if values else None
 
-# %% ../../nbs/evidence/42_run_store.ipynb #64f91ba3
+# %% ../../nbs/evidence/42_run_store.ipynb #416f4e8f
 def network_numbers(
     run: dict,                                          # of `find_runs`
     network: str = '',                                  # '' is the main one
@@ -358,7 +358,7 @@ def network_numbers(
     whole = {name: last(c) if known[name].of_run != 'mean' else float(np.mean(c)) for name, c in curves.items() if c}
     return measure_curves(curves, anchors) | whole
 
-# %% ../../nbs/evidence/42_run_store.ipynb #ef0c163b
+# %% ../../nbs/evidence/42_run_store.ipynb #f71e3105
 ANCHORS = {'source': 'source', 'oracle': 'oracle', 'ceiling': 'oracle'}  # recipe -> what it is to the others
 
 def anchors_of(runs: list[dict]) -> dict[int, dict[str, dict[str, float]]]:
@@ -391,7 +391,7 @@ def summary(
         cost=dict(step_ms=float(np.median(laps)) if laps else None,
                   **{n: None if only(n) is None else int(only(n)) for n in counts})))
 
-# %% ../../nbs/evidence/42_run_store.ipynb #16be6c02
+# %% ../../nbs/evidence/42_run_store.ipynb #1a291e97
 def summaries(runs: list[dict]) -> list[dict]:
     "A `summary` of every adaptation among runs; source and oracle of the same seed are what it is compared with"
     anchors = anchors_of(runs)
@@ -406,14 +406,14 @@ def arm_of(name: str) -> str:
     "A run's name without its seed and round: what it is compared as"
     return re.sub(r'-seed\d+(-round\d+)?$', '', name)
 
-# %% ../../nbs/evidence/42_run_store.ipynb #e14f8530
+# %% ../../nbs/evidence/42_run_store.ipynb #bc865661
 def measure_points(run: dict, measures: dict[str, Measure]) -> dict[str, dict[int, float]]:
     "Every curve of a measure, of all networks: metric -> step -> value"
     metrics = run['metrics']
     names = [metric for name in measures for metric in networks_of(metrics, name).values()]
     return {name: metrics[name].dropna().to_dict() for name in names}
 
-# %% ../../nbs/evidence/42_run_store.ipynb #7de04a7c
+# %% ../../nbs/evidence/42_run_store.ipynb #9e71c47b
 def report(
     root: Path,  # a folder of runs, or one run
 ) -> tuple[dict, list[str]]:  # {'runs': a `summary` each, 'curves': by run, 'measures': described, and what they ran with}; one line for each folder that was skipped
@@ -425,7 +425,7 @@ def report(
     first = next((run for run in runs.values() if run['recipe'] != 'source'), {})
     return {**ran_with(first), 'runs': summaries([*runs.values()]), 'curves': curves, 'measures': describe(measures)}, skipped
 
-# %% ../../nbs/evidence/42_run_store.ipynb #16890b3e
+# %% ../../nbs/evidence/42_run_store.ipynb #29479c3c
 def curves_of(
     result: dict,   # of `report`, perhaps through a JSON file
 ) -> list[dict]:    # as `figures.curves` takes them
@@ -434,13 +434,13 @@ def curves_of(
     measures = described(result.get('measures', {}))
     return [dict(run, name=name, metrics=table(run['metrics']), measures=measures) for name, run in result.get('curves', {}).items()]
 
-# %% ../../nbs/evidence/42_run_store.ipynb #b3de3f22
+# %% ../../nbs/evidence/42_run_store.ipynb #286bab2e
 COST = {'step ms': ('step_ms', '.0f', 1), 'peak MB': ('peak_memory_bytes', '.0f', 1e-6),  # column -> key, format, factor
-        'trains, M': ('trainable_parameters', '.2f', 1e-6), 'saved MB': ('saved_bytes', '.1f', 1e-6)}
+        'trains M': ('trainable_parameters', '.2f', 1e-6), 'saved MB': ('saved_bytes', '.1f', 1e-6)}
 
 def number(x: float | None, form: str, factor: float = 1) -> str: return '–' if x is None else format(x * factor, form)
 
-# %% ../../nbs/evidence/42_run_store.ipynb #c062d1cd
+# %% ../../nbs/evidence/42_run_store.ipynb #190df423
 def report_columns(rows: list[dict], measures: dict[str, Measure]) -> list[Measure]:
     "The measures and curve measures that any row has, in the order in which they were registered"
     present = {name for row in rows for numbers in (row['measures'], *row['networks'].values()) for name, x in numbers.items() if x is not None}
@@ -460,7 +460,7 @@ def report_table(
     lines = [line(row, network or row['scored'], numbers) for row in rows for network, numbers in {'': row['measures'], **row['networks']}.items()]
     return pd.DataFrame(lines, columns=list(dict.fromkeys(['run', 'scored', *(printable(m.title) for m in columns), *COST])))
 
-# %% ../../nbs/evidence/42_run_store.ipynb #7ff0dc5a
+# %% ../../nbs/evidence/42_run_store.ipynb #a884c2d7
 def narrow_tables(
     table: pd.DataFrame,  # of `report_table`
     at_most: int = 7,     # columns beside the run and the network

@@ -43,14 +43,14 @@ def colour_of(stabilizer: str) -> str:
     "A stabilizer's colour in every figure"
     return COLOURS.get(stabilizer) or SPARE[sum(map(ord, stabilizer)) % len(SPARE)]
 
-# %% ../../nbs/views/70_figures.ipynb #ed1ea440
+# %% ../../nbs/views/70_figures.ipynb #5d5bb847
 def panels_of(runs: list[dict]) -> list[Measure]:
     "The measures that have a panel in the curves of some runs; the target mIoU's is there before any run has one"
     metrics = {metric for run in runs for metric in run['metrics']}
     found = [m for m in known_measures(runs).values() if m.panel and networks_of(metrics, m.name)]
     return found or [known_measures([])['target_miou']]
 
-# %% ../../nbs/views/70_figures.ipynb #d3401eee
+# %% ../../nbs/views/70_figures.ipynb #12199d6f
 ARROWS = {'up': ' ↑', 'down': ' ↓', None: ''}
 
 def panel_title(m: Measure, wrapped: bool) -> str:
@@ -58,7 +58,7 @@ def panel_title(m: Measure, wrapped: bool) -> str:
     title = plain(m.title) + ARROWS[m.better]
     return title.replace(' ', '<br>', 1) if wrapped else title
 
-# %% ../../nbs/views/70_figures.ipynb #0e09bafe
+# %% ../../nbs/views/70_figures.ipynb #cab59352
 def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, new: bool):
     "A measure of a run: a line for its main network, a thin one for each other; `new` where the legend does not have it yet"
     is_source = run['recipe'] == 'source'
@@ -71,7 +71,7 @@ def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, new: bool):
                         line=dict(color=colour, width=2 if main else 1, dash=DASHES.get(run['recipe'])), marker=dict(size=5), opacity=1 if main else .6,
                         meta=of, hovertemplate=f'%{{meta}}<br>step %{{x}}<br>{plain(m.title)} %{{y:{m.form}}}<extra></extra>', row=row, col=1 if is_source else 2)
 
-# %% ../../nbs/views/70_figures.ipynb #54199663
+# %% ../../nbs/views/70_figures.ipynb #acb5e3d8
 def add_source_line(fig: go.Figure, run: dict, row: int):
     "A dotted line where the source run ended"
     points = run['metrics']['target_miou'].dropna()
@@ -95,8 +95,9 @@ def curves(
             in_legend.add(arm)
             if arm == 'source' and m.name == 'target_miou': add_source_line(fig, run, row)
     for row, m in enumerate(panels, 1):
-        fig.update_yaxes(tickformat='.0%' if m.form.endswith('%') else '', row=row)
-        fig.update_yaxes(title_text=panel_title(m, wrapped=row > 1), row=row, col=1)
+        left = any(run['recipe'] == 'source' and '' in networks_of(run['metrics'], m.name) for run in runs)  # an empty panel shows no title
+        fig.update_yaxes(tickformat='.1~%' if m.form.endswith('%') else '', row=row)
+        fig.update_yaxes(title_text=panel_title(m, wrapped=row > 1), row=row, col=1 if left else 2)
     for col in (1, 2): fig.update_xaxes(title_text='step', row=len(panels), col=col)
     return style(fig).update_layout(height=inner + 120, hovermode='closest')
 
