@@ -74,7 +74,7 @@ def recalibration_batches(frames: Frames, device: torch.device, first: int = REC
         chosen, first = images[:first], first - len(images[:first])
         for x in at_least_two(chosen, 2**19 // images[0].numel()): yield as_float(x, device)
 
-# %% ../../nbs/runs/51b_monitor.ipynb #26d735ff
+# %% ../../nbs/runs/51b_monitor.ipynb #c21203b6
 def true_pixels(frames: Frames, domains: Domains) -> np.ndarray | None:
     "True classes (P,) of target training frames, in one row; None where nobody knows them"
     return np.concatenate([truth.numpy().ravel() for _, truth in frames]) if domains.target.labelled else None
@@ -119,13 +119,13 @@ def save_pictures(run: Run, step: int, domains: Domains, probes: Frames, device:
             run.save_image(Image.fromarray(confidence[i].numpy()), *place, f'{name}-confidence')
             run.save_labels(prediction[i].numpy(), space, *place, f'{name}-prediction')
 
-# %% ../../nbs/runs/51b_monitor.ipynb #293b36aa
+# %% ../../nbs/runs/51b_monitor.ipynb #33fdb004
 def look_state(look: Look) -> dict:
     "A look without its truth, arrays as tensors"
     tensor = lambda x: torch.from_numpy(x) if isinstance(x, np.ndarray) else x
     return {k: tensor(v) for k, v in look._asdict().items() if k != 'truth'}
 
-# %% ../../nbs/runs/51b_monitor.ipynb #f36aebda
+# %% ../../nbs/runs/51b_monitor.ipynb #d1e416dd
 def look_from(state: dict, truth: np.ndarray | None) -> Look:
     "The look of a state"
     array = lambda x: x.numpy() if isinstance(x, torch.Tensor) else x

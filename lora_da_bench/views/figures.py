@@ -71,7 +71,8 @@ def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, new: bool):
         look = dict(mode='lines+markers', marker_size=5) if main else dict(mode='lines', opacity=.6)
         fig.add_scatter(x=points.index + before, y=points, name=label, legendgroup=label, showlegend=new and main,
                         line=dict(color=colour, width=2 if main else 1, dash=DASHES.get(run['recipe'])), **look,
-                        meta=plain(run_label(run)) + ('' if main else f', {plain(network)}'), row=row, col=1 if is_source else 2,
+                        meta=plain(run_label(run)) + ('' if main else f', {plain(network)}'),
+                        row=row, col=1 if is_source else 2,
                         hovertemplate=f'%{{meta}}<br>step %{{x}}<br>{plain(m.title)} %{{y:{m.form}}}<extra></extra>')
 
 # %% ../../nbs/views/70_figures.ipynb #acb5e3d8
@@ -120,7 +121,7 @@ def pseudo_picture(labels: Image.Image, confidence: Image.Image) -> Image.Image:
     "A teacher's labels, paler where it is less sure (mode 'L', 0..255)"
     return Image.composite(labels.convert('RGB'), Image.new('RGB', labels.size, 'white'), confidence.convert('L'))
 
-# %% ../../nbs/views/70_figures.ipynb #d9372edc
+# %% ../../nbs/views/70_figures.ipynb #ce060122
 def error_picture(image: Image.Image, predicted: Image.Image, truth: Image.Image) -> Image.Image:
     "Wrong pixels in red over a pale input; pixels that nobody labelled are not judged"
     predicted, truth = np.asarray(predicted), np.asarray(truth)
@@ -129,7 +130,7 @@ def error_picture(image: Image.Image, predicted: Image.Image, truth: Image.Image
     pale[wrong] = (214, 39, 40)
     return Image.fromarray(pale)
 
-# %% ../../nbs/views/70_figures.ipynb #4223d4d7
+# %% ../../nbs/views/70_figures.ipynb #9c3388f6
 def data_uri(image: Image.Image) -> str:
     "A picture as text that a page can hold"
     buffer = io.BytesIO()
@@ -147,7 +148,7 @@ def shown(read: Callable[..., Image.Image | None], *place, label: bool = False) 
     if not label: return picture.convert('RGB')
     return picture if picture.mode in ('L', 'P') else f'{place[-1]}.png: is no label'
 
-# %% ../../nbs/views/70_figures.ipynb #9c61d960
+# %% ../../nbs/views/70_figures.ipynb #7e6479a6
 def made_of(make: Callable[..., Image.Image], *parts: Shown) -> Shown:
     "A picture made of others, if all of them are there and of one size"
     if missing := [p for p in parts if not isinstance(p, Image.Image)]: return next((p for p in missing if p), None)
@@ -165,21 +166,21 @@ def snapshot_pictures(folder, probe: str, step: int) -> list[Shown]:
     predicted, pseudo = read('prediction'), made_of(pseudo_picture, read('pseudo'), read('confidence'))
     return [image, truth, pseudo, predicted, made_of(error_picture, image, predicted, truth)]
 
-# %% ../../nbs/views/70_figures.ipynb #65e5930b
+# %% ../../nbs/views/70_figures.ipynb #20ea2ef5
 def score_at(metrics: pd.DataFrame, name: str, step: int | None = None) -> float | None:
     "A metric's value at a step, or its last one; None where there is none"
     values = metrics[name].dropna() if name in metrics else pd.Series(dtype=float)
     if step is not None: values = values[values.index == step]
     return float(values.iloc[-1]) if len(values) else None
 
-# %% ../../nbs/views/70_figures.ipynb #11a685c1
+# %% ../../nbs/views/70_figures.ipynb #0d066661
 def last_snapshot(run: dict, step: int) -> int | None:
     "The run's last snapshot at or before a step; a source run always shows how it ended"
     steps = snapshot_steps(run['folder'])
     if run['recipe'] != 'source': steps = [s for s in steps if s <= step]
     return steps[-1] if steps else None
 
-# %% ../../nbs/views/70_figures.ipynb #86cd0309
+# %% ../../nbs/views/70_figures.ipynb #e67bd193
 def probe_grid(
     runs: list[dict],  # of `find_runs`
     probe: str,        # its number
@@ -243,20 +244,20 @@ def label_grid(
         columns.append((title, [image, truth, labels, made_of(error_picture, image, labels, truth)]))
     return picture_grid(columns, LABEL_ROWS, 'no labels yet')
 
-# %% ../../nbs/views/70_figures.ipynb #6114cf0d
+# %% ../../nbs/views/70_figures.ipynb #ae8e15a6
 def add_arm(fig: go.Figure, arm: str, seeds: dict[str, dict]):
     "A bar for the mean gap closure of an arm, a point for each seed"
     closures = [entry['closure'] for entry in seeds.values()]
     colour = colour_of(next(iter(seeds.values()))['stabilizer'])
-    fig.add_bar(y=[arm], x=[np.mean(closures)], orientation='h', marker=dict(color=colour, opacity=.35), showlegend=False,
-                hovertemplate='%{y}: mean %{x:.0%}<extra></extra>')
+    fig.add_bar(y=[arm], x=[np.mean(closures)], orientation='h', marker=dict(color=colour, opacity=.35),
+                showlegend=False, hovertemplate='%{y}: mean %{x:.0%}<extra></extra>')
     fig.add_scatter(y=[arm] * len(closures), x=closures, mode='markers', showlegend=False,
                     marker=dict(color=colour, size=8, line=dict(color='white', width=1)),
                     customdata=list(seeds), hovertemplate='%{y}, seed %{customdata}: %{x:.0%}<extra></extra>')
 
-# %% ../../nbs/views/70_figures.ipynb #de3eca5b
+# %% ../../nbs/views/70_figures.ipynb #d24d748d
 def batchnorm_closure(result: dict) -> float | None:
-    "The share of the gap that BatchNorm's recalibration closes by itself, mean over seeds; None where it was not measured"
+    "The share of the gap that BatchNorm's recalibration closes by itself, mean over seeds; or None"
     final = lambda arm, seed: result['arms'][arm][seed]['target_miou']['final']
     closed = [gap_closed([v], final('source', s), final('ceiling', s)) for s, v in result.get('batchnorm', {}).items()]
     return float(np.mean(closed)) if closed else None
@@ -290,7 +291,8 @@ def cost_figure(result: dict) -> go.Figure:
         parts = dict.fromkeys(part for row in rows.values() for part in row[key])
         for part, colour in zip(parts, cycle(COST_COLOURS)):
             fig.add_bar(y=names, x=[rows[n][key].get(part, 0) / unit for n in names], name=part, orientation='h',
-                        marker_color=colour, legend=legend, row=line, col=1, hovertemplate='%{y}<br>' + part + ' %{x:.1f}<extra></extra>')
+                        marker_color=colour, legend=legend, row=line, col=1,
+                        hovertemplate='%{y}<br>' + part + ' %{x:.1f}<extra></extra>')
     beside = dict(orientation='v', x=1.02, xanchor='left', yanchor='top', traceorder='normal')
     return style(fig).update_layout(barmode='stack', height=max(480, 160 + 56 * len(names)), margin=dict(l=130, t=40),
                                     legend=dict(beside, y=1), legend2=dict(beside, y=.42))
