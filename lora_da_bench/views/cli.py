@@ -497,13 +497,13 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
     if not result['runs']:
         raise BadInput(f'{folder}: holds no adaptation that can be read; expected folders of runs with config.json and metrics.jsonl')
     if format == Format.json: return print(store.to_json(result, indent=1))
-    rows = store.report_table(result['runs'])
+    rows = store.report_table(result['runs'], store.described(result['measures']))
     if format == Format.md: return print(store.markdown(rows))
-    for title, columns in (('mIoU on held-out target frames, and how calmly it came', store.QUALITY), ('what it cost', store.COST)):
-        numbers = (Column(c.replace(' ', '\n'), no_wrap=True) for c in columns[1:])  # whole, however narrow the terminal is
-        table = Table(Column(columns[0], overflow='fold', min_width=8), *numbers, title=title, title_justify='left',
+    for title, part in store.narrow_tables(rows):
+        numbers = (Column(c.replace(' ', '\n'), no_wrap=True) for c in part.columns[1:])  # whole, however narrow the terminal is
+        table = Table(Column(part.columns[0], overflow='fold', min_width=8), *numbers, title=title, title_justify='left',
                       box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for row in rows[columns].itertuples(index=False): table.add_row(*row)
+        for row in part.itertuples(index=False): table.add_row(*row)
         Console(width=max(console.width, 72), markup=False, emoji=False, quiet=console.quiet).print(table)
 
 # %% ../../nbs/views/71_cli.ipynb #60b30dd2
