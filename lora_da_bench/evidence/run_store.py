@@ -388,7 +388,7 @@ def network_numbers(
     return measure_curves(curves, anchors) | whole
 
 # %% ../../nbs/evidence/42_run_store.ipynb #f71e3105
-ANCHORS = {'source': 'source', 'oracle': 'oracle', 'ceiling': 'oracle'}  # recipe -> what it is to the others
+ANCHORS = {'source': 'source', 'oracle': 'oracle'}  # recipe -> what it is to the others
 
 def anchors_of(runs: list[dict]) -> dict[int, dict[str, dict[str, float]]]:
     "By seed, the last values of the source run and of the oracle, by metric"

@@ -615,7 +615,7 @@ def ablation(
     seed: Annotated[Optional[int], typer.Option(min=0, max=2**31 - 1, help='Only this seed: two processes can share a study, each with seeds of its own.')] = None,
     smoke: Annotated[bool, typer.Option('--smoke', help='Everything, but tiny: to see that it works.')] = False,
 ):
-    "Part by part: source only, self-training, EMA, alignment, LoRA, two controls, three recipes, the ceiling. Writes `OUT/ablation.json`."
+    "Part by part: source only, self-training, EMA, alignment, LoRA, two controls, three recipes, the oracle. Writes `OUT/ablation.json`."
     check_out(out)
     check_outputs([out/'ablation.json'], [Path(preset)])
     from lora_da_bench.evidence.run_store import markdown, write_json
@@ -691,7 +691,7 @@ def cost(
 
 @app.command(hidden=True)
 def gap(out: Out):
-    "Score of source only and of the supervised ceiling against the gap of StreetScenes (for those who change the benchmark)."
+    "Score of source only and of the oracle against the gap of StreetScenes (for those who change the benchmark)."
     check_out(out)
     load()
     from lora_da_bench.studies.ablation import study_gap

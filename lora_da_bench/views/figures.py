@@ -38,7 +38,7 @@ def plain(text: str) -> str:
 COLOURS = {'none': '#767676', 'ema': '#0072b2', 'lora': '#d55e00'}
 SPARE = ('#009e73', '#cc79a7', '#e69f00', '#56b4e9')  # for stabilizers that have no colour of their own
 SOURCE_COLOUR = '#222222'
-DASHES = {'mixed': 'dash', 'transda': 'dot', 'ceiling': 'dashdot'}  # a recipe's line; others are drawn through
+DASHES = {'mixed': 'dash', 'transda': 'dot', 'oracle': 'dashdot'}  # a recipe's line; others are drawn through
 
 def colour_of(stabilizer: str) -> str:
     "A stabilizer's colour in every figure"
@@ -259,7 +259,7 @@ def add_arm(fig: go.Figure, arm: str, seeds: dict[str, dict]):
 def batchnorm_closure(result: dict) -> float | None:
     "The share of the gap that BatchNorm's recalibration closes by itself, mean over seeds; or None"
     final = lambda arm, seed: result['arms'][arm][seed]['target_miou']['final']
-    closed = [gap_closed([v], final('source', s), final('ceiling', s)) for s, v in result.get('batchnorm', {}).items()]
+    closed = [gap_closed([v], final('source', s), final('oracle', s)) for s, v in result.get('batchnorm', {}).items()]
     return float(np.mean(closed)) if closed else None
 
 # %% ../../nbs/views/70_figures.ipynb #de73f0eb
@@ -267,8 +267,8 @@ def closure_figure(
     result: dict,  # of `studies.ablation_result`, perhaps through a JSON file
 ) -> go.Figure:
     "Gap closure of every arm and seed"
-    arms = {plain(arm): seeds for arm, seeds in result['arms'].items() if arm not in ('source', 'ceiling')}
-    fig, lines, alone = go.Figure(), [(0, 'source only'), (1, 'ceiling')], batchnorm_closure(result)
+    arms = {plain(arm): seeds for arm, seeds in result['arms'].items() if arm not in ('source', 'oracle')}
+    fig, lines, alone = go.Figure(), [(0, 'source only'), (1, 'oracle')], batchnorm_closure(result)
     for arm, seeds in reversed(arms.items()): add_arm(fig, arm, seeds)
     if alone is not None: lines.append((alone, 'BatchNorm alone'))
     for x, name in lines:
