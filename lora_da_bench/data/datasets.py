@@ -147,6 +147,7 @@ def tally(values: np.ndarray, most: int = 64) -> dict[str, int]:
     order = np.argsort(-counts, kind='stable')[:most]
     return {str(found[i]): int(counts[i]) for i in order if counts[i]}
 
+# %% ../../nbs/data/13_datasets.ipynb #78e34f89
 def label_palette(path: Path, ids) -> dict[str, str] | None:
     "The colours, such as #804080, that a palette PNG gives to these ids; None for a label without a palette"
     with opened_label(path) as (image, _):
@@ -154,6 +155,7 @@ def label_palette(path: Path, ids) -> dict[str, str] | None:
         colours = bytes(image.getpalette('RGB'))
         return {i: '#' + colours[3 * int(i):3 * int(i) + 3].hex() for i in sorted(ids, key=int)}
 
+# %% ../../nbs/data/13_datasets.ipynb #51bc418b
 def survey_frame(frames: Frames, files: FrameFiles) -> dict:
     """One frame's row: name, image and label size (H, W), its brightest value, pixels of each class, of each id and of
     each colour where the label is painted, the palette, problem and its kind: 'unreadable', 'size' or 'wrong'"""
@@ -172,6 +174,7 @@ def survey_frame(frames: Frames, files: FrameFiles) -> dict:
     if row['kind'] == 'wrong': row['colours'] = painted(files.label)
     return row
 
+# %% ../../nbs/data/13_datasets.ipynb #036d89dd
 ROW = 'name', 'image', 'label', 'brightest', 'counts', 'ids', 'palette', 'colours', 'problem', 'kind'
 
 def painted(path: Path | None) -> dict[str, int] | None:
@@ -185,6 +188,7 @@ def painted(path: Path | None) -> dict[str, int] | None:
 # %% ../../nbs/data/13_datasets.ipynb #1ee66a34
 def cache_folder() -> Path: return Path(os.environ.get('LORA_DA_BENCH_CACHE') or platformdirs.user_cache_dir('lora_da_bench'))
 
+# %% ../../nbs/data/13_datasets.ipynb #8de59f57
 def survey_cache(frames: Frames) -> Path:
     "Where a survey of exactly these files is kept"
     def facts(path):
@@ -196,6 +200,7 @@ def survey_cache(frames: Frames) -> Path:
     key = hashlib.sha1(json.dumps([ROW, known, space]).encode()).hexdigest()[:16]
     return cache_folder()/f'survey-{key}.json'
 
+# %% ../../nbs/data/13_datasets.ipynb #ab82bca1
 def cached_rows(frames: Frames, path: Path) -> list[dict] | None:
     "The rows of a survey's cache; None where there is none, or where it holds anything else"
     try: rows = read_json(path, limit=2**30)  # a published set's has tens of megabytes
@@ -203,6 +208,7 @@ def cached_rows(frames: Frames, path: Path) -> list[dict] | None:
     fits = isinstance(rows, list) and all(isinstance(row, dict) and set(row) == set(ROW) for row in rows)
     return rows if fits and [row['name'] for row in rows] == frames.names else None
 
+# %% ../../nbs/data/13_datasets.ipynb #2da0db3f
 def survey(frames: Frames) -> Iterator[int]:  # frames done
     "Read every file once; afterwards `frames.rows` holds a row a frame, and so does the cache where it can be written"
     path = survey_cache(frames)
@@ -232,6 +238,7 @@ def palette_problem(rows: list[dict]) -> str | None:
     return (f'the palettes of {differ} labels differ from the others, so an index is no id: {example}; '
             'expected one palette, or colours for keys in classes.json')
 
+# %% ../../nbs/data/13_datasets.ipynb #8103b3d2
 def findings(frames: Frames) -> tuple[list[str], list[str]]:
     "What is wrong with a surveyed set as a whole, and what is only to be told of it; one line a kind"
     rows, space = [row for row in frames.rows if row['ids']], frames.space
@@ -253,6 +260,7 @@ def findings(frames: Frames) -> tuple[list[str], list[str]]:
         notes.append(f'{len(absent)} of the {len(space)} classes hold no pixel: {", ".join(absent)}')
     return [f'{where}: {p}' for p in problems if p], [f'{where}: {n}' for n in notes] + dark_pictures(frames)
 
+# %% ../../nbs/data/13_datasets.ipynb #4b0d7114
 def dark_pictures(frames: Frames) -> list[str]:
     "A line about pictures that are nearly black, as those of 10 or 12 bits in files of 16 are"
     dark = [row['name'] for row in frames.rows if row['brightest'] is not None and row['brightest'] <= 16]  # 12 of 16 bits
@@ -273,6 +281,7 @@ def summarize(frames: Frames) -> dict:
                 colours=colour_shares(frames), notes=frames.notes + notes,
                 problems=frames.problems + [row['problem'] for row in frames.rows if row['problem']] + problems)
 
+# %% ../../nbs/data/13_datasets.ipynb #2d38be95
 def colour_shares(frames: Frames) -> dict[str, float]:
     "The share of each colour, such as #804080, in labels that are painted and not understood; the most frequent first"
     total = Counter()
@@ -443,6 +452,7 @@ def frames_in_classes(frames: Dataset, space: LabelSpace) -> Dataset:
         changed.rows = [row | dict(counts=counted(row['counts'])) for row in frames.rows]
     return changed
 
+# %% ../../nbs/data/13_datasets.ipynb #857028a5
 def domains_in_classes(domains: Domains, space: LabelSpace) -> Domains:
     "The same data, classes numbered as a run's and matched by name; raises `BadInput` for a class that the run lacks"
     if domains.space.classes == space.classes: return domains
@@ -503,6 +513,7 @@ class Unlabelled(Dataset):
         image, label = self.frames[i]
         return image, torch.full_like(label, IGNORE)
 
+# %% ../../nbs/data/13_datasets.ipynb #5a8611f5
 class Relabelled(Dataset):
     "A dataset's frames with labels from a folder of class ids, `NAME.png` each"
     labelled = True

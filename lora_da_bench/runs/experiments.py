@@ -168,6 +168,7 @@ def load_preset(name: str | Path) -> Preset:
     if not os.path.lexists(path): raise unknown('preset', name, [*PRESETS, 'or a JSON file'])
     with field_errors(path, Preset): return Preset.model_validate(read_json(path, 'expected the JSON file of a preset'))
 
+# %% ../../nbs/runs/50_experiments.ipynb #4fcba83d
 def smoke(preset: Preset) -> Preset:
     "The same experiment, but tiny: to see that everything works"
     data = preset.data | ({'frames': (48, 32, 8)} if 'frames' in options_of(DATASETS[preset.dataset]) else {})
