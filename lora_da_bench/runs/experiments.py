@@ -123,7 +123,7 @@ PRESETS = Registry('preset')
 ABOUT = Registry('preset')  # a line about each
 
 PRESETS |= {
-    'streetscenes': Preset(dataset='streetscenes', data={'gap': .5}, size=(96, 192), crop=(64, 128), source_steps=1500, steps=350, **SMALL),
+    'streetscenes': Preset(dataset='streetscenes', size=(96, 192), crop=(64, 128), source_steps=1500, steps=350, **SMALL),
     'camvid-day-dusk': Preset(dataset='camvid', size=(120, 160), crop=(96, 128), source_steps=800, steps=300, **SMALL),
     'folders': Preset(dataset='folders', size=(120, 160), crop=(96, 128), source_steps=800, steps=300, **SMALL),
 }

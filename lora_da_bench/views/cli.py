@@ -469,7 +469,9 @@ def presets(
     with errors.status('loading torch'): preset = chosen_preset(name) if name else None
     if preset is None: return show_rows(list_presets(format == Format.table), format)
     if format == Format.json: return print(preset.model_dump_json(indent=1))
-    show_rows([dict(field=f, value=v) for f, v in flat_fields(preset.model_dump(mode='json')).items()], format)
+    from lora_da_bench.data.datasets import DATASETS
+    fields = preset.model_dump(mode='json') | dict(data=DATASETS.check(preset.dataset, preset.data, 'data'))
+    show_rows([dict(field=f, value=v) for f, v in flat_fields(fields).items()], format)
 
 # %% ../../nbs/views/71_cli.ipynb #656bd3a5
 def list_presets(narrow: bool) -> list[dict[str, str]]:
