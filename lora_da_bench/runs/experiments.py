@@ -41,32 +41,39 @@ class Preset(BaseModel):
 
     dataset: str                                 # one of `DATASETS`
     data: dict = {}                              # the dataset's options, such as StreetScenes' `gap` and `frames`
-    size: tuple[int, int]                        # (H, W) of the target's frames, which are scored whole; of `folders` H alone counts, W follows each picture
+    size: tuple[int, int]                        # (H, W) of the target's frames, which are scored whole;
+                                                 # of `folders` H alone counts, W follows each picture
     crop: tuple[int, int]                        # (h, w) that training sees of the target
     source_crop: tuple[int, int] | None = None   # of the source; None: as `crop`
-    scale: tuple[float, float] = (1., 1.)        # frames are scaled by a number drawn from this interval before they are cut
-    views: Literal['cheap', 'published'] = 'cheap'  # 'published': bicubic, padded on both sides, colours before crop and padding
-    sampling: Literal['uniform', 'rare-class', 'class-balanced'] = 'uniform'  # of source frames; 'class-balanced' as published
-    max_unreadable: int = Field(10, ge=0)        # files that training may skip, each reported, because they can't be read
+    scale: tuple[float, float] = (1., 1.)        # frames are scaled by a number drawn from here, then cut
+    views: Literal['cheap', 'published'] = 'cheap'  # 'published': bicubic, padded on both sides,
+                                                 # colours before crop and padding
+    # of source frames; 'class-balanced' as published
+    sampling: Literal['uniform', 'rare-class', 'class-balanced'] = 'uniform'
+    max_unreadable: int = Field(10, ge=0)        # files that training may skip, each reported, as unreadable
     model: str = 'mini'                          # 'mini' or a Swin of timm
     weights: str = 'random'                      # the encoder's before source training: 'random', 'hub' or a file
     decoder_channels: int = Field(64, ge=8)
-    head_init: Literal['torch', 'mmcv'] = 'torch'  # how decoder and heads start; 'mmcv' as published: wider convolutions, narrower classifiers
+    head_init: Literal['torch', 'mmcv'] = 'torch'  # how decoder and heads start; 'mmcv' as published:
+                                                 # wider convolutions, narrower classifiers
     drop_path: float = Field(.1, ge=0, lt=1)
-    checkpointing: bool = False                  # make the encoder's activations anew in the backward pass: less memory, more time
-    compile: bool = False                        # let `torch.compile` make faster kernels: minutes of waiting at first, then faster steps
-    batch_size: int = Field(4, ge=2)             # of source images, and of target images; the decoder's BatchNorm needs 2
+    checkpointing: bool = False                  # make activations anew in the backward pass: less memory
+    compile: bool = False                        # `torch.compile`: minutes of waiting, then faster steps
+    batch_size: int = Field(4, ge=2)             # of source images, and of target images; BatchNorm needs 2
     source_steps: int = Field(1, ge=1)           # source training
     source_lr: float = Field(2e-3, gt=0)
-    start: Literal['source', 'initial'] = 'source'  # adaptation starts from the source model, or from `weights` and new heads as TransDA's rounds
+    start: Literal['source', 'initial'] = 'source'  # adaptation starts from the source model, or from `weights`
+                                                 # and new heads, as TransDA's rounds do
     recipe: str = 'plain'                        # one of `RECIPES`, unless asked otherwise
     rounds: int = Field(3, ge=1)                 # of self-training after the warm-up, where labels are offline
     steps: int = Field(ge=1)                     # of adaptation, or of each of its rounds
     lr: float = Field(gt=0)
     final_lr: float = Field(.68, ge=0, le=1)     # adaptation ends at this share of `lr` (TransDA: 1 - 10,000 / 31,250)
     warmup: int = Field(50, ge=1)                # steps of linear warm-up
-    eval_every: int = Field(50, ge=1)            # steps between scores, snapshots and resume points; source training takes ten looks
-    recalibrate: bool = True                     # estimate BatchNorm's statistics on target training frames before labelling and scoring
+    eval_every: int = Field(50, ge=1)            # steps between scores, snapshots and resume points;
+                                                 # source training takes ten looks
+    recalibrate: bool = True                     # estimate BatchNorm's statistics on target training frames
+                                                 # before labelling and scoring
     seen: int = Field(32, ge=1)                  # target training frames that pseudo-labels are watched on
     probes: int = Field(4, ge=1)                 # held-out frames whose predictions are stored as pictures
     stabilizers: dict[str, dict] = {}            # a stabilizer's options, by its name
@@ -90,7 +97,8 @@ class Preset(BaseModel):
     @field_validator('size', 'crop', 'source_crop')
     @classmethod
     def fits_the_patches(cls, value):
-        if value and any(n < 32 or n % 4 for n in value): raise ValueError('expected multiples of 4 pixels, at least 32')
+        if value and any(n < 32 or n % 4 for n in value):
+            raise ValueError('expected multiples of 4 pixels, at least 32')
         return value
 
     @field_validator('scale')
@@ -118,7 +126,7 @@ PRESETS = Registry('preset')
 ABOUT = Registry('preset')  # a line about each
 
 PRESETS |= {
-    'streetscenes': Preset(dataset='streetscenes', data={'gap': .5}, size=(96, 192), crop=(64, 128), source_steps=1500, steps=350, **SMALL),
+    'streetscenes': Preset(dataset='streetscenes', size=(96, 192), crop=(64, 128), source_steps=1500, steps=350, **SMALL),
     'camvid-day-dusk': Preset(dataset='camvid', size=(120, 160), crop=(96, 128), source_steps=800, steps=300, **SMALL),
     'folders': Preset(dataset='folders', size=(120, 160), crop=(96, 128), source_steps=800, steps=300, **SMALL),
 }
@@ -171,6 +179,7 @@ def load_preset(name: str | Path) -> Preset:
     if not os.path.lexists(path): raise unknown('preset', name, [*PRESETS, 'or a JSON file'])
     with field_errors(path, Preset): return Preset.model_validate(read_json(path, 'expected the JSON file of a preset'))
 
+# %% ../../nbs/runs/50_experiments.ipynb #4fcba83d
 def smoke(preset: Preset) -> Preset:
     "The same experiment, but tiny: to see that everything works"
     data = preset.data | ({'frames': (48, 32, 8)} if 'frames' in options_of(DATASETS[preset.dataset]) else {})

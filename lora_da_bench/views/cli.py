@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'PLUGINS', 'REGISTRIES', 'command', 'Out', 'Root', 'PresetName',
-           'Settings', 'Seeds', 'data', 'main', 'tell', 'program', 'named_plugins', 'load_plugins', 'show_version',
-           'load_first', 'import_names', 'names_cache', 'known_names', 'ListsNames', 'show_progress', 'run_to_end',
-           'chosen_preset', 'create_arms', 'load', 'free_port', 'answers', 'listen', 'start_app', 'leave_with',
-           'check_out', 'check_outputs', 'Format', 'quickstart', 'train', 'show_plan', 'show_unlike_public',
-           'flat_fields', 'show_rows', 'presets', 'check', 'first_of_a_kind', 'size_counts', 'show_facts',
-           'show_seen_sizes', 'show_overlays', 'report', 'show_report', 'predict', 'open_app', 'evaluate', 'numbers',
-           'height_and_width', 'ablation', 'print_table', 'cost', 'gap']
+           'Settings', 'Seeds', 'Smoke', 'How', 'Run', 'LOOK', 'WHOLE', 'data', 'main', 'tell', 'program',
+           'named_plugins', 'load_plugins', 'show_version', 'load_first', 'import_names', 'names_cache', 'known_names',
+           'ListsNames', 'show_progress', 'run_to_end', 'chosen_preset', 'create_arms', 'load', 'free_port', 'answers',
+           'listen', 'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right', 'quickstart',
+           'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'duration', 'show_estimate',
+           'show_unlike_public', 'flat_fields', 'show_rows', 'presets', 'list_presets', 'check', 'read_parts',
+           'first_of_a_kind', 'size_counts', 'show_facts', 'show_shares', 'show_seen_sizes', 'show_overlays', 'report',
+           'show_report', 'show_columns', 'predict', 'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores',
+           'numbers', 'height_and_width', 'ablation', 'print_table', 'cost', 'measure_in_turns', 'show_prediction',
+           'show_cost', 'gap']
 
 # %% ../../nbs/views/71_cli.ipynb #638cc14a
 import hashlib
@@ -71,10 +74,12 @@ def main():
     except KeyboardInterrupt: sys.exit(130)
     sys.exit(2)
 
+# %% ../../nbs/views/71_cli.ipynb #0439c44a
 def tell(problem: str):
     "One line about a user's mistake"
     errors.print(('' if rank == '0' else f'process {rank}: ') + f'error: {problem}')
 
+# %% ../../nbs/views/71_cli.ipynb #d2833b20
 def program() -> str:
     "What to type to start this command: its name, or its path where the shell would not find it"
     if 'RANK' in os.environ: return 'accelerate launch -m lora_da_bench.views.cli'
@@ -106,8 +111,12 @@ def show_version(wanted: bool):
 # %% ../../nbs/views/71_cli.ipynb #3cac44ad
 @app.callback()
 def load_first(
-    plugin: Annotated[Optional[list[str]], typer.Option(metavar='FILE_OR_MODULE', help='A Python file or module of your own that registers datasets, presets, stabilizers, recipes or measures. May be given several times, before the command; `LORA_DA_BENCH_PLUGINS` names more.')] = None,
-    version: Annotated[bool, typer.Option('--version', is_eager=True, callback=show_version, help='Print the version.')] = False,
+    plugin: Annotated[Optional[list[str]], typer.Option(
+        metavar='FILE_OR_MODULE',
+        help='A Python file or module of your own that registers datasets, presets, stabilizers, recipes or measures. '
+             'May be given several times, before the command; `LORA_DA_BENCH_PLUGINS` names more.')] = None,
+    version: Annotated[bool, typer.Option(
+        '--version', is_eager=True, callback=show_version, help='Print the version.')] = False,
 ):
     load_plugins(plugin or [])
 
@@ -159,7 +168,8 @@ command = partial(app.command, cls=ListsNames)
 def show_progress(progress, console: Console = console):
     "Consume `(run, step, steps)` and draw a bar a run"
     description = TextColumn('{task.description}', markup=False)
-    columns = description, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn()
+    elapsed_and_left = TimeElapsedColumn(), TextColumn('left'), TimeRemainingColumn()
+    columns = description, BarColumn(), MofNCompleteColumn(), *elapsed_and_left
     with Progress(*columns, console=console, refresh_per_second=2) as bars:  # drawing takes time from training
         tasks, preparing = {}, bars.add_task('preparing', total=None)
         for name, step, steps in progress:
@@ -167,7 +177,12 @@ def show_progress(progress, console: Console = console):
             if name not in tasks: tasks[name] = bars.add_task(printable(name), total=steps)
             bars.update(tasks[name], completed=step)
 
-def run_to_end(progress, console: Console = console, kept: str = 'Everything up to the last snapshot is kept; to go on'):
+# %% ../../nbs/views/71_cli.ipynb #61a03f4c
+def run_to_end(
+    progress,
+    console: Console = console,
+    kept: str = 'Everything up to the last snapshot is kept; to go on',
+):
     "Show progress until all is done; Ctrl-C says what is kept, and how to go on or to begin again"
     try: show_progress(progress, console)
     except KeyboardInterrupt:
@@ -175,18 +190,21 @@ def run_to_end(progress, console: Console = console, kept: str = 'Everything up 
         if not console.quiet: errors.print(f'\nStopped. {kept}, start the same command again:\n  {printable(again)}')
         raise typer.Exit(130)
 
+# %% ../../nbs/views/71_cli.ipynb #d0c9d99a
 def chosen_preset(name: str, settings: list[str] | None = None, tiny: bool = False):
     "A preset by name or file, tiny if asked, with the settings of the command line"
     from lora_da_bench.runs.experiments import load_preset, smoke, with_settings
     preset = load_preset(name)
     return with_settings(smoke(preset) if tiny else preset, settings or [])
 
+# %% ../../nbs/views/71_cli.ipynb #aba21791
 def create_arms(preset, recipe: str, stabilizers: list[str], settings: list[str] | None = None) -> dict:
     "Arms by name, which tells the settings"
     from lora_da_bench.runs.experiments import setting_suffix
     from lora_da_bench.studies.arms import Arm, arm_name
     return {arm_name(recipe, s) + setting_suffix(settings or []): Arm(preset, recipe, s) for s in stabilizers}
 
+# %% ../../nbs/views/71_cli.ipynb #1082e31a
 def load():
     "Import what trains, saying so; keep what reads settings of its own from the network"
     os.environ.setdefault('HF_HUB_DISABLE_TELEMETRY', '1')
@@ -201,11 +219,13 @@ def free_port(port: int = 7860) -> int:
             if s.connect_ex(('127.0.0.1', p)): return p
     raise BadInput(f'--port: none of the ports {port} to {port + 99} is free')
 
+# %% ../../nbs/views/71_cli.ipynb #de939842
 def answers(url: str) -> bool:
     "Whether something is served there"
     try: return urllib.request.urlopen(url, timeout=1).status == 200
     except OSError: return False
 
+# %% ../../nbs/views/71_cli.ipynb #253c6bda
 def listen(port: int) -> socket.socket:
     "A socket on this machine's own address; raises `BadInput` where the port can't be had"
     if not 1 <= port <= 65535: raise BadInput(f'--port: expected a number from 1 to 65535, got {port}')
@@ -214,12 +234,15 @@ def listen(port: int) -> socket.socket:
     try:
         server.bind(('127.0.0.1', port))
         server.listen()
-    except OSError as error: raise BadInput(f'--port: {port} cannot be used ({error.strerror}); choose another') from None
+    except OSError as error:
+        raise BadInput(f'--port: {port} cannot be used ({error.strerror}); choose another') from None
     return server
 
+# %% ../../nbs/views/71_cli.ipynb #516bc20f
 def start_app(folder: Path, port: int) -> subprocess.Popen:
     "Start the app in the background, wait until it answers, open it in a browser where there is one"
-    command = [sys.executable, '-m', 'lora_da_bench.views.cli', 'app', str(folder), '--port', str(port), '--parent', str(os.getpid())]
+    command = [sys.executable, '-m', 'lora_da_bench.views.cli', 'app', str(folder), '--port', str(port)]
+    command += ['--parent', str(os.getpid())]
     process = subprocess.Popen(command, start_new_session=True)  # Ctrl-C is ours to handle
     url = f'http://127.0.0.1:{port}'
     try:
@@ -231,7 +254,8 @@ def start_app(folder: Path, port: int) -> subprocess.Popen:
     if process.poll() is not None: raise BadInput(f'the app could not be started on port {port}')
     console.print('The app shows everything as it grows: ', end='')
     console.print(url, style='bold')
-    if sys.stdout.isatty() and (sys.platform != 'linux' or os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')): webbrowser.open(url)
+    has_screen = sys.platform != 'linux' or os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
+    if sys.stdout.isatty() and has_screen: webbrowser.open(url)
     return process
 
 # %% ../../nbs/views/71_cli.ipynb #c1827afe
@@ -245,14 +269,16 @@ def check_out(out: Path):
     "Raises `BadInput` where no folder can be made at this place, or nothing be written to it"
     there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
     if not there.is_dir(): raise BadInput(f'--out: {there}: is a file, expected a folder')
-    if not os.access(there, os.W_OK | os.X_OK): raise BadInput(f'--out: {there}: cannot be written to; choose another folder')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BadInput(f'--out: {there}: cannot be written to; choose another folder')
 
 # %% ../../nbs/views/71_cli.ipynb #33e14d8a
 def check_outputs(outputs: list[Path], inputs: list[Path]):
     "Raises `BadInput` where a file would be written twice, or over one that was given"
     given, written = {p.resolve() for p in inputs}, set()
     for path in outputs:
-        if (place := path.resolve()) in given: raise BadInput(f'{path}: would be written over what was given; choose another --out')
+        place = path.resolve()
+        if place in given: raise BadInput(f'{path}: would be written over what was given; choose another --out')
         if place in written: raise BadInput(f'{path}: would be written twice; two of the files given share a name')
         written.add(place)
 
@@ -260,12 +286,30 @@ def check_outputs(outputs: list[Path], inputs: list[Path]):
 class Format(str, Enum):
     table, md, json = 'table', 'md', 'json'
 
+# %% ../../nbs/views/71_cli.ipynb #d1e24778
 Out = Annotated[Path, typer.Option(help='The folder of runs. What is already there is not done again.')]
-Root = Annotated[Optional[Path], typer.Option(help='Where the files are, for presets that read files: the folder of CamVid, one that holds `gta5`, `synthia`, `cityscapes`, or your own.')]
+Root = Annotated[Optional[Path], typer.Option(
+    help='Where the files are, for presets that read files: the folder of CamVid, one that holds `gta5`, `synthia`, '
+         '`cityscapes`, or your own.')]
 PresetName = Annotated[str, typer.Option('--preset', help='{presets}, or a JSON file with the same fields.')]
-Settings = Annotated[Optional[list[str]], typer.Option('--set', metavar='FIELD=VALUE', help='A field of the preset with another value, such as `lr=1e-4`, `crop=[64,128]`, `data.gap=0.3` or `stabilizers.lora.rank=8`. May be given several times.')]
+Settings = Annotated[Optional[list[str]], typer.Option(
+    '--set', metavar='FIELD=VALUE',
+    help='A field of the preset with another value, such as `lr=1e-4`, `crop=[64,128]`, `data.gap=0.3` or '
+         '`stabilizers.lora.rank=8`. May be given several times.')]
 Seeds = Annotated[int, typer.Option(min=1, max=1000, help='How many seeds, each with its own source model.')]
+Smoke = Annotated[bool, typer.Option('--smoke', help='Everything, but tiny: to see that it works.')]
+How = Annotated[Format, typer.Option(help='How to print it.')]
+Run = Annotated[Path, typer.Argument(metavar='RUN', readable=False, help='A finished run.')]
 
+# %% ../../nbs/views/71_cli.ipynb #35ec3ea7
+LOOK = dict(box=box.SIMPLE_HEAD, pad_edge=False)  # of tables
+WHOLE = dict(soft_wrap=True, highlight=False)     # of lines that may be copied
+
+def right(title: str) -> Column:
+    "A column of numbers"
+    return Column(title, justify='right')
+
+# %% ../../nbs/views/71_cli.ipynb #284539b9
 @command()
 def quickstart(
     out: Out = Path('demo'),
@@ -273,8 +317,9 @@ def quickstart(
     root: Root = None,
     settings: Settings = None,
     seeds: Seeds = 1,
-    smoke: Annotated[bool, typer.Option('--smoke', help='Everything, but tiny: to see that it works.')] = False,
-    no_app: Annotated[bool, typer.Option('--no-app', help="Don't open the app; end when the table is printed.")] = False,
+    smoke: Smoke = False,
+    no_app: Annotated[bool, typer.Option(
+        '--no-app', help="Don't open the app; end when the table is printed.")] = False,
 ):
     "The main job: one source model, adapted three times from the same weights (none, EMA, LoRA), scored and compared."
     check_out(out)
@@ -284,12 +329,7 @@ def quickstart(
     try:
         if not (no_app or console.quiet): process = start_app(out, free_port())
         load()
-        from lora_da_bench.studies.arms import run_arms
-        chosen = chosen_preset(preset, settings, smoke)
-        arms = create_arms(chosen, 'plain', ['none', 'ema', 'lora'], settings)
-        def everything():
-            for seed in range(seeds): yield from run_arms(out, chosen, arms, seed, root)
-        run_to_end(everything())
+        run_to_end(compare(out, chosen_preset(preset, settings, smoke), seeds, root, settings))
         show_report(out)
         if process:
             console.print('\nDone; the app goes on until you press Ctrl-C. Later: ', end='')
@@ -299,20 +339,30 @@ def quickstart(
     finally:
         if process: process.terminate()
 
+# %% ../../nbs/views/71_cli.ipynb #fe45a853
+def compare(out: Path, preset, seeds: int, root: Path | None, settings: list[str] | None):
+    "The runs of the quickstart: (run, step, steps)"
+    from lora_da_bench.studies.arms import run_arms
+    arms = create_arms(preset, 'plain', ['none', 'ema', 'lora'], settings)
+    for seed in range(seeds): yield from run_arms(out, preset, arms, seed, root)
+
 # %% ../../nbs/views/71_cli.ipynb #355b301e
 @command()
 def train(
-    out: Annotated[Path, typer.Option(help='The folder of runs. What is already there is not done again.')] = Path('runs'),
+    out: Out = Path('runs'),
     preset: PresetName = 'streetscenes',
     root: Root = None,
     recipe: Annotated[Optional[str], typer.Option(help="Instead of the preset's: {recipes}.")] = None,
     stabilizer: Annotated[str, typer.Option(help='{stabilizers}.')] = 'lora',
     settings: Settings = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help='Of the initial weights, the order of the data and the views.')] = 0,
-    steps: Annotated[Optional[int], typer.Option(min=1, help="Adaptation steps (of each round), instead of the preset's.")] = None,
-    dry_run: Annotated[bool, typer.Option('--dry-run', help='Say what would run and what it would take; train nothing.')] = False,
+    seed: Annotated[int, typer.Option(
+        min=0, max=2**31 - 1, help='Of the initial weights, the order of the data and the views.')] = 0,
+    steps: Annotated[Optional[int], typer.Option(
+        min=1, help="Adaptation steps (of each round), instead of the preset's.")] = None,
+    dry_run: Annotated[bool, typer.Option(
+        '--dry-run', help='Say what would run and what it would take; train nothing.')] = False,
 ):
-    "Adapt with one stabilizer: the source model first, if the preset starts from one, then the adaptation or its rounds."
+    "Adapt with one stabilizer: the source model first, if the preset starts from one, then adaptation or its rounds."
     check_out(out)
     load()
     from lora_da_bench.studies.arms import chain, run_arms
@@ -335,29 +385,53 @@ def show_plan(preset, recipe: str, stabilizer: str, root: Path | None, runs: lis
     domains = None
     run_to_end(load_data())
     with console.status('taking a few steps'): plan = dry_run(preset, recipe, stabilizer, domains)
-    frames, p = plan['frames'], preset
-    crop = lambda hw: f'{hw[0]} x {hw[1]}'
-    console.print(f"{p.dataset}: {frames['source']} source frames, {frames['target']} target frames to adapt to, {frames['held_out']} held out; "
-                  f"batch {p.batch_size} + {p.batch_size}, crops {crop(p.source_crop or p.crop)} + {crop(p.crop)}")
-    if p.source_steps and p.start == 'source': console.print(f'source model: {plan["source_steps"]:,} steps')
+    show_work(preset, plan)
     console.print(f"{recipe}, {stabilizer}: {', '.join(runs)}: {plan['steps']:,} steps in all")
-    table = Table('part of the student', Column('trained', justify='right'), Column('frozen', justify='right'), box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, count in plan['parts'].items(): table.add_row(name, f"{count['trained']:,}", f"{count['frozen']:,}")
-    table.add_row('all', *(f"{sum(c[k] for c in plan['parts'].values()):,}" for k in ('trained', 'frozen')), style='bold')
-    console.print(table)
+    show_parts(plan['parts'])
     for line in plan['learns']: console.print(line, highlight=False)
     show_unlike_public(plan['unlike_public'], f'{recipe}, {stabilizer}')
-    hours = plan['total_s'] / 3600
-    total = f'{hours / 24:,.0f} days' if hours >= 48 else f'{hours:.1f} hours' if hours >= 1 else f'{60 * hours:.0f} minutes'
-    console.print(f"estimated on this device: {plan['step_s']:.2f} s a step ({plan['loading_s']:.2f} s to load its frames, beside it), "
-                  f"{total} in all without looks, {plan['memory_bytes'] / 1e9:.1f} GB for weights, gradients, optimizer and activations.")
-    console.print('Time: measured on smaller crops and extrapolated by pixels; memory: counted for the full size. Weights were random, nothing was downloaded and nothing written.', style='dim')
+    show_estimate(plan)
+
+# %% ../../nbs/views/71_cli.ipynb #b6a820b0
+def show_work(preset, plan: dict):
+    "Frames, batch, crops, and the source model's steps"
+    frames, crop = plan['frames'], lambda hw: f'{hw[0]} x {hw[1]}'
+    console.print(f"{preset.dataset}: {frames['source']} source frames, {frames['target']} target frames to adapt to, "
+                  f"{frames['held_out']} held out; batch {preset.batch_size} + {preset.batch_size}, "
+                  f'crops {crop(preset.source_crop or preset.crop)} + {crop(preset.crop)}')
+    if preset.source_steps and preset.start == 'source': console.print(f'source model: {plan["source_steps"]:,} steps')
+
+# %% ../../nbs/views/71_cli.ipynb #307e76b9
+def show_parts(parts: dict[str, dict]):
+    "Trained and frozen parameters of the student, part by part"
+    table = Table('part of the student', right('trained'), right('frozen'), **LOOK)
+    for name, n in parts.items(): table.add_row(name, f"{n['trained']:,}", f"{n['frozen']:,}")
+    total = {k: sum(n[k] for n in parts.values()) for k in ('trained', 'frozen')}
+    table.add_row('all', f"{total['trained']:,}", f"{total['frozen']:,}", style='bold')
+    console.print(table)
+
+# %% ../../nbs/views/71_cli.ipynb #4e3fcfd8
+def duration(seconds: float) -> str:
+    "Seconds as people say them"
+    hours = seconds / 3600
+    if hours >= 48: return f'{hours / 24:,.0f} days'
+    return f'{hours:.1f} hours' if hours >= 1 else f'{60 * hours:.0f} minutes'
+
+# %% ../../nbs/views/71_cli.ipynb #4d757e64
+def show_estimate(plan: dict):
+    "Time and memory"
+    console.print(f"estimated on this device: {plan['step_s']:.2f} s a step ({plan['loading_s']:.2f} s to load its "
+                  f"frames, beside it), {duration(plan['total_s'])} in all without looks, "
+                  f"{plan['memory_bytes'] / 1e9:.1f} GB for weights, gradients, optimizer and activations.")
+    console.print('Time: measured on smaller crops and extrapolated by pixels; memory: counted for the full size. '
+                  'Weights were random, nothing was downloaded and nothing written.', style='dim')
 
 # %% ../../nbs/views/71_cli.ipynb #75a905e7
 def show_unlike_public(unlike: dict[str, tuple], what: str):
     "A row for each option that differs from TransDA's public code"
     if not unlike: return console.print(f"{what}: no option differs from TransDA's public code")
-    table = Table(Column('unlike the public code', no_wrap=True), Column('here', overflow='fold'), Column('there', overflow='fold'), box=box.SIMPLE_HEAD, pad_edge=False)
+    here, there = Column('here', overflow='fold'), Column('there', overflow='fold')
+    table = Table(Column('unlike the public code', no_wrap=True), here, there, **LOOK)
     for option, values in unlike.items(): table.add_row(option, *map(str, values))
     console.print(table)
 
@@ -379,53 +453,68 @@ def show_rows(rows: list[dict[str, str]], format: Format):
         from lora_da_bench.evidence.run_store import markdown
         return print(markdown(DataFrame(rows)))
     first, *others = rows[0]
-    table = Table(Column(first, no_wrap=True), *(Column(c, overflow='fold') for c in others), box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(Column(first, no_wrap=True), *(Column(c, overflow='fold') for c in others), **LOOK)
     for row in rows: table.add_row(*row.values())
     console.print(table)
 
 # %% ../../nbs/views/71_cli.ipynb #357a1de7
 @command()
 def presets(
-    name: Annotated[Optional[str], typer.Argument(metavar='NAME', help='Show this one: {presets}, or a JSON file.')] = None,
-    format: Annotated[Format, typer.Option(help='How to print it. The `json` of one preset is what `--preset FILE` accepts.')] = Format.table,
+    name: Annotated[Optional[str], typer.Argument(
+        metavar='NAME', help='Show this one: {presets}, or a JSON file.')] = None,
+    format: Annotated[Format, typer.Option(
+        help='How to print it. The `json` of one preset is what `--preset FILE` accepts.')] = Format.table,
 ):
     "List the presets, or show the fields of one."
-    with errors.status('loading torch'): from lora_da_bench.runs.experiments import ABOUT, PRESETS
-    if name is None:
-        rows = [dict(preset=n, dataset=p.dataset, model=p.model, about=ABOUT.get(n, '')) for n, p in PRESETS.items()]
-        if format == Format.table:  # a terminal is narrow
-            rows = [{'preset': r['preset'], 'what it is': f"{r['about']}\n{r['dataset']}, {r['model']}"} for r in rows]
-        return show_rows(rows, format)
-    preset = chosen_preset(name)
+    with errors.status('loading torch'): preset = chosen_preset(name) if name else None
+    if preset is None: return show_rows(list_presets(format == Format.table), format)
     if format == Format.json: return print(preset.model_dump_json(indent=1))
-    show_rows([dict(field=f, value=v) for f, v in flat_fields(preset.model_dump(mode='json')).items()], format)
+    from lora_da_bench.data.datasets import DATASETS
+    fields = preset.model_dump(mode='json') | dict(data=DATASETS.check(preset.dataset, preset.data, 'data'))
+    show_rows([dict(field=f, value=v) for f, v in flat_fields(fields).items()], format)
+
+# %% ../../nbs/views/71_cli.ipynb #656bd3a5
+def list_presets(narrow: bool) -> list[dict[str, str]]:
+    "A row a preset; `narrow`: two columns for a terminal"
+    from lora_da_bench.runs.experiments import ABOUT, PRESETS
+    rows = [dict(preset=n, dataset=p.dataset, model=p.model, about=ABOUT.get(n, '')) for n, p in PRESETS.items()]
+    if not narrow: return rows
+    return [{'preset': r['preset'], 'what it is': f"{r['about']}\n{r['dataset']}, {r['model']}"} for r in rows]
 
 # %% ../../nbs/views/71_cli.ipynb #d48667e5
 data = typer.Typer(no_args_is_help=True, help='Look at a dataset before training on it.')
 app.add_typer(data, name='data')
 
+# %% ../../nbs/views/71_cli.ipynb #c8f7f9dc
 @data.command(cls=ListsNames)
 def check(
-    name: Annotated[str, typer.Argument(metavar='NAME', help='One of {checkable}; `folders` is your own source, target and held-out, `folder` one of them.')],
+    name: Annotated[str, typer.Argument(
+        metavar='NAME',
+        help='One of {checkable}; `folders` is your own source, target and held-out, `folder` one of them.')],
     root: Annotated[Path, typer.Argument(metavar='ROOT', help="The dataset's folder.")],
 ):
     "Read every file: counts, sizes, class shares, and each problem by file. Exit code 2 if there is a problem."
     with console.status('loading torch'): from lora_da_bench.data import datasets
-    splits = datasets.open_parts(name, root)
-    def read_all():
-        for split, frames in splits.items():
-            for done in datasets.survey(frames): yield split, done, len(frames)
-    run_to_end(read_all())
-    facts = {split: datasets.summarize(frames) for split, frames in splits.items()}
+    parts = datasets.open_parts(name, root)
+    run_to_end(read_parts(parts))
+    facts = {part: datasets.summarize(frames) for part, frames in parts.items()}
     show_facts(facts)
     if name in ('folder', 'folders'): show_seen_sizes(facts)
-    show_overlays(splits)
-    notes = [note for f in facts.values() for note in f['notes']] + datasets.overlaps(splits)
-    for note in notes: console.print(f'note: {printable(note)}', soft_wrap=True)
+    show_overlays(parts)
+    for note in [note for f in facts.values() for note in f['notes']] + datasets.overlaps(parts):
+        console.print(f'note: {printable(note)}', soft_wrap=True)
     problems = [line for f in facts.values() for line in f['problems']]
     for line in first_of_a_kind(problems): errors.print(f'problem: {line}')
-    if problems: raise BadInput(f'{root}: {len(problems)} problem{"s" * (len(problems) > 1)} in {sum(f["frames"] for f in facts.values())} frames')
+    n_frames = sum(f['frames'] for f in facts.values())
+    if problems: raise BadInput(f'{root}: {len(problems)} problem{"s" * (len(problems) > 1)} in {n_frames} frames')
     console.print('No problems.')
+
+# %% ../../nbs/views/71_cli.ipynb #8b2d1913
+def read_parts(parts: dict):
+    "Survey each part: (part, frames done, frames)"
+    from lora_da_bench.data.datasets import survey
+    for part, frames in parts.items():
+        for done in survey(frames): yield part, done, len(frames)
 
 # %% ../../nbs/views/71_cli.ipynb #e4c15037
 def first_of_a_kind(lines: list[str], most: int = 20) -> list[str]:
@@ -437,26 +526,33 @@ def first_of_a_kind(lines: list[str], most: int = 20) -> list[str]:
         if kinds[kind] <= most: kept.append(line)
     return kept + [f'... and {n - most} more: {kind}' for kind, n in kinds.items() if n > most]
 
+# %% ../../nbs/views/71_cli.ipynb #49219abd
 def size_counts(sizes: list[tuple[tuple[int, int], int]]) -> str:
     "Sizes and how many frames have them, as people read them: W x H"
     told = [f'{w} x {h}' + (f' ({n})' if len(sizes) > 1 else '') for (h, w), n in sizes[:4]]
     return ', '.join(told + ['...'] * (len(sizes) > 4))
 
+# %% ../../nbs/views/71_cli.ipynb #76637a90
 def show_facts(facts: dict[str, dict]):
-    "Tables of what surveyed splits hold: frames and sizes, shares of classes, and of colours that nothing is known of"
-    look = dict(box=box.SIMPLE_HEAD, pad_edge=False)
-    right = lambda title: Column(title, justify='right')
-    table = Table('split', right('frames'), right('labelled'), 'sizes (W x H)', right('problems'), **look)
+    "Tables of what surveyed parts hold: frames and sizes, shares of classes, and of colours that nothing is known of"
+    table = Table('split', right('frames'), right('labelled'), 'sizes (W x H)', right('problems'), **LOOK)
     for split, f in facts.items():
         table.add_row(split, str(f['frames']), str(f['labelled']), size_counts(f['sizes']), str(len(f['problems'])))
     console.print(table)
-    for what, key, form in (('share of labelled pixels', 'shares', '.3%'), ('colour in labels that is not in classes.json', 'colours', '.2%')):
-        columns = {split: f[key] for split, f in facts.items() if f[key]}
-        if not columns: continue
-        table = Table(what, *map(right, columns), **look)
-        for name in dict.fromkeys(name for shares in columns.values() for name in shares):
-            table.add_row(Text(name), *(format(shares[name], form) if name in shares else '' for shares in columns.values()))
-        console.print(table)
+    shares, colours = ({split: f[key] for split, f in facts.items()} for key in ('shares', 'colours'))
+    show_shares('share of labelled pixels', shares, '.3%')
+    show_shares('colour in labels that is not in classes.json', colours, '.2%')
+
+# %% ../../nbs/views/71_cli.ipynb #f38df8b6
+def show_shares(what: str, columns: dict[str, dict[str, float]], form: str):
+    "A row a name, a column a part; nothing where no part has any"
+    columns = {part: shares for part, shares in columns.items() if shares}
+    if not columns: return
+    table = Table(what, *map(right, columns), **LOOK)
+    for name in dict.fromkeys(name for shares in columns.values() for name in shares):
+        cells = (format(shares[name], form) if name in shares else '' for shares in columns.values())
+        table.add_row(Text(name), *cells)
+    console.print(table)
 
 # %% ../../nbs/views/71_cli.ipynb #83470c30
 def show_seen_sizes(facts: dict[str, dict]):
@@ -467,7 +563,7 @@ def show_seen_sizes(facts: dict[str, dict]):
     for split, f in facts.items():
         seen = sorted({fitted(size, height) for size, _ in f['sizes']})[:8]
         sizes = ', '.join(f'{w} x {h}' for h, w in seen)
-        console.print(f'{split}: the preset folders sees them as high as {height} pixels: {sizes}', soft_wrap=True, highlight=False)
+        console.print(f'{split}: the preset folders sees them as high as {height} pixels: {sizes}', **WHOLE)
 
 # %% ../../nbs/views/71_cli.ipynb #07e650ea
 def show_overlays(splits: dict):
@@ -477,17 +573,18 @@ def show_overlays(splits: dict):
         folder = survey_cache(frames).with_suffix('')
         try: paths = save_overlays(frames, folder, split)
         except OSError as error: paths = console.print(f'{folder}: pictures cannot be written ({error.strerror})')
-        if paths: console.print(f'{split}: labels over images, to be looked at:', *map(str, paths), sep='\n  ', soft_wrap=True, highlight=False)
+        if paths: console.print(f'{split}: labels over images, to be looked at:', *map(str, paths), sep='\n  ', **WHOLE)
 
 # %% ../../nbs/views/71_cli.ipynb #93e82a24
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar='DIR', readable=False, help='A folder of runs, or one run.')],
-    format: Annotated[Format, typer.Option(help='How to print it.')] = Format.table,
+    format: How = Format.table,
 ):
     "One row a run: how good, how calm, at what cost."
     show_report(folder, format)
 
+# %% ../../nbs/views/71_cli.ipynb #9cc20483
 def show_report(folder: Path, format: Format = Format.table, runs: list[str] | None = None):
     "Print the report, of all runs or of some; folders that are no runs are named on stderr"
     from lora_da_bench.evidence import run_store as store
@@ -495,23 +592,30 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
     if runs is not None: result['runs'], skipped = [row for row in result['runs'] if row['name'] in runs], []
     for line in skipped: errors.print(f'skipped: {line}')
     if not result['runs']:
-        raise BadInput(f'{folder}: holds no adaptation that can be read; expected folders of runs with config.json and metrics.jsonl')
+        raise BadInput(f'{folder}: holds no adaptation that can be read; '
+                       'expected folders of runs with config.json and metrics.jsonl')
     if format == Format.json: return print(store.to_json(result, indent=1))
     rows = store.report_table(result['runs'], store.described(result['measures']))
     if format == Format.md: return print(store.markdown(rows))
-    for title, part in store.narrow_tables(rows):
-        numbers = (Column(c.replace(' ', '\n'), no_wrap=True) for c in part.columns[1:])  # whole, however narrow the terminal is
-        table = Table(Column(part.columns[0], overflow='fold', min_width=8), *numbers, title=title, title_justify='left',
-                      box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for row in part.itertuples(index=False): table.add_row(*row)
-        Console(width=max(console.width, 72), markup=False, emoji=False, quiet=console.quiet).print(table)
+    for title, part in store.narrow_tables(rows): show_columns(part, title)
+
+# %% ../../nbs/views/71_cli.ipynb #7288a778
+def show_columns(rows, title: str):
+    "A `DataFrame` of texts, the first column a name; numbers are whole, however narrow the terminal is"
+    first, *others = rows.columns
+    columns = Column(first, overflow='fold', min_width=8), *(Column(c.replace(' ', '\n'), no_wrap=True) for c in others)
+    table = Table(*columns, title=title, title_justify='left', collapse_padding=True, **LOOK)
+    for row in rows.itertuples(index=False): table.add_row(*row)
+    Console(width=max(console.width, 72), markup=False, emoji=False, quiet=console.quiet).print(table)
 
 # %% ../../nbs/views/71_cli.ipynb #60b30dd2
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar='RUN', readable=False, help='A finished run.')],
-    images: Annotated[list[Path], typer.Argument(metavar='IMAGE...', help='Pictures of any size, or folders of pictures.')],
-    out: Annotated[Path, typer.Option(help='Where label maps (`NAME.png`) and overlays (`NAME-overlay.png`) go; folders are mirrored.')],
+    run: Run,
+    images: Annotated[list[Path], typer.Argument(
+        metavar='IMAGE...', help='Pictures of any size, or folders of pictures.')],
+    out: Annotated[Path, typer.Option(
+        help='Where label maps (`NAME.png`) and overlays (`NAME-overlay.png`) go; folders are mirrored.')],
 ):
     "Segment any pictures with a run's adapted model. Files of a folder that can't be read are named and skipped."
     check_out(out)
@@ -526,14 +630,17 @@ def predict(
             if problem: skipped.append(problem)
             yield run.name, done, len(places)
     run_to_end(all_pictures())
-    if len(skipped) == len(places): raise BadInput(f'{skipped[0]}; so none of {len(places)} pictures could be read')
+    if len(skipped) == len(places):
+        raise BadInput(f'{skipped[0]}; so none of {len(places)} pictures could be read')
     unread = f'; {len(skipped)} pictures could not be read' if skipped else ''
-    console.print(printable(f'{len(places) - len(skipped)} label maps and overlays in {out}{unread}'), soft_wrap=True)
+    n_written = len(places) - len(skipped)
+    console.print(printable(f'{n_written} label maps and overlays in {out}{unread}'), soft_wrap=True)
 
 # %% ../../nbs/views/71_cli.ipynb #3b4558d0
 @app.command('app')
 def open_app(
-    folder: Annotated[Path, typer.Argument(metavar='DIR', readable=False, help='A folder of runs; they may still be training.')],
+    folder: Annotated[Path, typer.Argument(
+        metavar='DIR', readable=False, help='A folder of runs; they may still be training.')],
     port: Annotated[Optional[int], typer.Option(help='Default: the first free one from 7860 on.')] = None,
     parent: Annotated[Optional[int], typer.Option(hidden=True)] = None,
 ):
@@ -551,57 +658,84 @@ def open_app(
 # %% ../../nbs/views/71_cli.ipynb #e7aa9daa
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar='RUN', readable=False, help='A finished run.')],
+    run: Run,
     root: Root = None,
     flip: Annotated[bool, typer.Option('--flip', help='Show mirror images too.')] = False,
     scales: Annotated[str, typer.Option(help='Show images at these scales, such as 0.75,1,1.25.')] = '1',
-    window: Annotated[Optional[str], typer.Option(metavar='HxW', help='Slide a window of this size over the image.')] = None,
+    window: Annotated[Optional[str], typer.Option(
+        metavar='HxW', help='Slide a window of this size over the image.')] = None,
 ):
     "Score a finished run on the held-out frames: per class, and the means that papers quote."
-    from lora_da_bench.evidence.run_store import finished_weights, read_config, write_json
+    from lora_da_bench.evidence.run_store import finished_weights
     finished_weights(run)
-    how = dict(flip=flip, scales=numbers(scales, ',', '--scales', float), window=height_and_width(window, '--window') if window else None)
+    hw = height_and_width(window, '--window') if window else None
+    how = dict(flip=flip, scales=numbers(scales, ',', '--scales', float), window=hw)
+    if max(how['scales']) > 8: raise BadInput(f"--scales: expected numbers up to 8, got '{scales}'")
     load()
+    iou, classes, n_frames = score_held_out(run, root, how)
+    means, present = class_means(iou, classes), classes_present(iou, classes)
+    store_scores(run, how, n_frames, classes, iou)
+    table = Table('class', right('IoU'), **LOOK)
+    for c, v in zip(classes, iou): table.add_row(printable(c), score(v))
+    for name, v in means.items():
+        n, k = present[name]
+        there = '' if n == k else f', over the {n} of {k} classes that are there'
+        table.add_row(name + there, score(v), style='bold')
+    console.print(table)
+
+# %% ../../nbs/views/71_cli.ipynb #454accbe
+def score(value: float) -> str:
+    "An IoU in three digits; a dash for a class that is nowhere"
+    return '–' if value != value else f'{value:.3f}'
+
+# %% ../../nbs/views/71_cli.ipynb #ced3e035
+def score_held_out(run: Path, root: Path | None, how: dict):
+    "IoU by class (K,), the classes and the number of frames; notes on what differs from when the run was made"
     from lora_da_bench.core.processes import create_accelerator
+    from lora_da_bench.data.datasets import frames_in_classes
     from lora_da_bench.evidence.evaluation import evaluate
+    from lora_da_bench.evidence.run_store import read_config
     from lora_da_bench.runs.checkpoints import data_change, load_model, stored_config, stored_space
     from lora_da_bench.runs.experiments import load_domains
-    from lora_da_bench.data.datasets import frames_in_classes
-    config, device = stored_config(run), create_accelerator().device
-    if scales != '1' and max(how['scales']) > 8: raise BadInput(f"--scales: expected numbers up to 8, got '{scales}'")
-    held_out, space = load_domains(config.preset, root or config.root).held_out, stored_space(run)
-    lacking = [c for c in space.classes if c not in held_out.space.classes]
+    config, device, space = stored_config(run), create_accelerator().device, stored_space(run)
+    held_out = load_domains(config.preset, root or config.root).held_out
     frames = frames_in_classes(held_out, space)
-    if not root and (change := data_change(read_config(run).get('data', {}), dict(held_out=held_out.fingerprint))):
+    known = {} if root else read_config(run).get('data', {})
+    if change := data_change(known, dict(held_out=held_out.fingerprint)):
         errors.print(f'note: the run was made with other data ({change})')
     model, iou = load_model(run).to(device), None
     def all_frames():
         nonlocal iou
         for done, iou in evaluate(model, frames, len(space), device, **how): yield run.name, done, len(frames)
     run_to_end(all_frames())
-    means, present = class_means(iou, space.classes), classes_present(iou, space.classes)
-    if lacking: console.print(f'note: {root or config.root} has no class {", ".join(map(printable, lacking))}', soft_wrap=True)
-    write_json(run/'evaluation.json', dict(how, frames=len(frames), means=means, classes_present={k: n for k, (n, _) in present.items()},
-                                           iou=dict(zip(space.classes, map(float, iou)))))
-    table = Table('class', Column('IoU', justify='right'), box=box.SIMPLE_HEAD, pad_edge=False)
-    for c, v in zip(space.classes, iou): table.add_row(printable(c), '–' if v != v else f'{v:.3f}')
-    for name, v in means.items():
-        n, k = present[name]
-        table.add_row(name if n == k else f'{name}, over the {n} of {k} classes that are there', '–' if v != v else f'{v:.3f}', style='bold')
-    console.print(table)
+    if lacking := ', '.join(printable(c) for c in space.classes if c not in held_out.space.classes):
+        console.print(f'note: {root or config.root} has no class {lacking}', soft_wrap=True)
+    return iou, space.classes, len(frames)
 
+# %% ../../nbs/views/71_cli.ipynb #7f53ec5f
+def store_scores(run: Path, how: dict, n_frames: int, classes: tuple[str, ...], iou):
+    "Write `RUN/evaluation.json`"
+    from lora_da_bench.evidence.run_store import write_json
+    present = {name: n for name, (n, _) in classes_present(iou, classes).items()}
+    scores = dict(means=class_means(iou, classes), classes_present=present, iou=dict(zip(classes, map(float, iou))))
+    write_json(run/'evaluation.json', dict(how, frames=n_frames, **scores))
+
+# %% ../../nbs/views/71_cli.ipynb #03bbdd52
 def numbers(text: str, separator: str, option: str, kind: type, n: int | None = None) -> tuple:
     "Positive numbers below 2**15 from an option's text"
     try: values = tuple(kind(part) for part in text.split(separator))
     except ValueError: values = ()
     if not values or not all(0 < v < 2**15 for v in values) or (n and len(values) != n):
-        raise BadInput(f"{option}: expected {'positive numbers' if n is None else f'{n} positive numbers'} separated by '{separator}', got '{text}'")
+        many = 'positive numbers' if n is None else f'{n} positive numbers'
+        raise BadInput(f"{option}: expected {many} separated by '{separator}', got '{text}'")
     return values
 
+# %% ../../nbs/views/71_cli.ipynb #93e8013c
 def height_and_width(text: str, option: str) -> tuple[int, int]:
     "A size that fits a Swin's patches, from an option's text such as 64x128"
     values = numbers(text, 'x', option, int, 2)
-    if any(n < 32 or n % 4 for n in values): raise BadInput(f"{option}: expected multiples of 4 pixels, at least 32, got '{text}'")
+    if any(n < 32 or n % 4 for n in values):
+        raise BadInput(f"{option}: expected multiples of 4 pixels, at least 32, got '{text}'")
     return values
 
 # %% ../../nbs/views/71_cli.ipynb #bd636a82
@@ -612,10 +746,13 @@ def ablation(
     root: Root = None,
     settings: Settings = None,
     seeds: Seeds = 3,
-    seed: Annotated[Optional[int], typer.Option(min=0, max=2**31 - 1, help='Only this seed: two processes can share a study, each with seeds of its own.')] = None,
-    smoke: Annotated[bool, typer.Option('--smoke', help='Everything, but tiny: to see that it works.')] = False,
+    seed: Annotated[Optional[int], typer.Option(
+        min=0, max=2**31 - 1,
+        help='Only this seed: two processes can share a study, each with seeds of its own.')] = None,
+    smoke: Smoke = False,
 ):
-    "Part by part: source only, self-training, EMA, alignment, LoRA, two controls, three recipes, the oracle. Writes `OUT/ablation.json`."
+    """Part by part: source only, self-training, EMA, alignment, LoRA, two controls, three recipes, the oracle.
+    Writes `OUT/ablation.json`."""
     check_out(out)
     check_outputs([out/'ablation.json'], [Path(preset)])
     from lora_da_bench.evidence.run_store import markdown, write_json
@@ -629,69 +766,113 @@ def ablation(
     write_json(out/'ablation.json', result)
     print(markdown(ablation_table(result)))
 
+# %% ../../nbs/views/71_cli.ipynb #d30132f9
 def print_table(rows, format: Format, title: str):
-    "A `DataFrame`, in Markdown or on the terminal, which is narrow: there without what is in brackets and without separators"
+    "A `DataFrame`, in Markdown or on the terminal, which is narrow: there without brackets and separators"
     from lora_da_bench.evidence.run_store import markdown
     if format == Format.md: return print(markdown(rows))
-    table = Table(Column(rows.columns[0], no_wrap=True), *(Column(c, justify='right', overflow='fold') for c in rows.columns[1:]), box=box.SIMPLE_HEAD, padding=0, title=title, title_justify='left')
+    first, *others = rows.columns
+    columns = Column(first, no_wrap=True), *(Column(c, justify='right', overflow='fold') for c in others)
+    table = Table(*columns, box=box.SIMPLE_HEAD, padding=0, title=title, title_justify='left')
     for row in rows.itertuples(index=False): table.add_row(*(cell.split(' (')[0].replace(',', '') for cell in row))
     console.print(table)
 
+# %% ../../nbs/views/71_cli.ipynb #e297e0dc
 @command()
 def cost(
     model: Annotated[str, typer.Option(help='`mini`, the Swin of the quickstart, or a Swin of timm.')] = 'mini',
-    crop: Annotated[Optional[str], typer.Option(metavar='HxW', help='Of source and target; default: 64x128 for `mini`, 512x1024 for others.')] = None,
-    batch: Annotated[Optional[int], typer.Option(help='Source images, and target images, a step, at least 2; default: 4 for `mini`, 2 for others.')] = None,
-    stabilizers: Annotated[Optional[str], typer.Option(metavar='A,B,C', help='Some of {candidates}; default: all of them. Or any other stabilizer.')] = None,
+    crop: Annotated[Optional[str], typer.Option(
+        metavar='HxW', help='Of source and target; default: 64x128 for `mini`, 512x1024 for others.')] = None,
+    batch: Annotated[Optional[int], typer.Option(
+        help='Source images, and target images, a step, at least 2; default: 4 for `mini`, 2 for others.')] = None,
+    stabilizers: Annotated[Optional[str], typer.Option(
+        metavar='A,B,C', help='Some of {candidates}; default: all of them. Or any other stabilizer.')] = None,
     settings: Settings = None,
     device: Annotated[Optional[str], typer.Option(help='`cuda`, `mps` or `cpu`; default: the best there is.')] = None,
     precision: Annotated[Optional[str], typer.Option(help='`fp32` or `bf16`; default: bf16 on CUDA.')] = None,
-    checkpointing: Annotated[bool, typer.Option('--checkpointing', help="Make the encoder's activations anew in the backward pass.")] = False,
-    compile: Annotated[bool, typer.Option('--compile', help='Let `torch.compile` make faster kernels for all but the reference.')] = False,
+    checkpointing: Annotated[bool, typer.Option(
+        '--checkpointing', help="Make the encoder's activations anew in the backward pass.")] = False,
+    compile: Annotated[bool, typer.Option(
+        '--compile', help='Let `torch.compile` make faster kernels for all but the reference.')] = False,
     rounds: Annotated[int, typer.Option(min=1, help='How often each takes its turn.')] = 5,
     pairs: Annotated[int, typer.Option(min=1, help='How many pairs of steps are timed in a turn.')] = 4,
-    data: Annotated[Optional[Path], typer.Option('--with-data', metavar='ROOT', help='Feed the step from files, a folder with `gta5` and `cityscapes`, and show the share of time spent waiting for them.')] = None,
-    format: Annotated[Format, typer.Option(help='How to print it.')] = Format.table,
+    data: Annotated[Optional[Path], typer.Option(
+        '--with-data', metavar='ROOT',
+        help='Feed the step from files, a folder with `gta5` and `cityscapes`, and show the share of time spent '
+             'waiting for them.')] = None,
+    format: How = Format.table,
     figure: Annotated[Optional[Path], typer.Option(help='An HTML file for the stacked bars.')] = None,
-    dry_run: Annotated[bool, typer.Option('--dry-run', help='Predict memory and operations, for a device that need not be there, and run nothing.')] = False,
+    dry_run: Annotated[bool, typer.Option(
+        '--dry-run',
+        help='Predict memory and operations, for a device that need not be there, and run nothing.')] = False,
 ):
     "What a TransDA step costs under each stabilizer: time, memory and operations, part by part, on random data."
-    from lora_da_bench.evidence.run_store import to_json
     hw = height_and_width(crop, '--crop') if crop else None
     if figure and (figure.is_dir() or not os.access(figure.absolute().parent, os.W_OK)):
         raise BadInput(f'--figure: {figure}: expected a file in a folder that can be written to')
-    with Console(stderr=True).status('loading torch'): from lora_da_bench.studies import cost as bench; from lora_da_bench.runs.experiments import with_settings; from lora_da_bench.studies.dry_step import prediction_table; from lora_da_bench.model.segmenter import check_swin
+    with errors.status('loading torch'):
+        from lora_da_bench.model.segmenter import check_swin
+        from lora_da_bench.runs.experiments import with_settings
+        from lora_da_bench.studies import cost as bench
     check_swin(model)
-    if batch is not None and batch < 2: raise BadInput(f'--batch: expected at least 2, the decoder pools an image to one value a channel and BatchNorm needs more than one, got {batch}')
-    where, precision = bench.pretend_device(device, precision) if dry_run else bench.open_device(device, precision)
+    if batch is not None and batch < 2:
+        raise BadInput('--batch: expected at least 2, the decoder pools an image to one value a channel and BatchNorm '
+                       f'needs more than one, got {batch}')
+    where, precision = (bench.pretend_device if dry_run else bench.open_device)(device, precision)
     names = [name.strip() for name in stabilizers.split(',')] if stabilizers else list(bench.CANDIDATES)
-    preset = with_settings(bench.cost_preset(model, hw, batch, checkpointing=checkpointing, compile=compile), settings or [])
-    result = None
-    if data is not None: fed, domains = bench.with_data(preset, data)
-    with Console(stderr=True).status('predicting memory'): predicted = bench.predict_candidates(preset, names, where, precision, fits=not dry_run)
-    if dry_run:
-        if format == Format.json: return print(to_json(dict(device=where.type, precision=precision, rows=[dict(stabilizer=name) | row for name, row in predicted.items()]), indent=1))
-        rows = prediction_table(predicted)
-        return print_table(rows if format == Format.md else rows.iloc[:, :7], format, f'{model}, {precision}, predicted for {where.type}')
-    def turns():
-        nonlocal result
-        result = yield from bench.measure(preset, predicted, where, precision, rounds, pairs)
-        if data is None: return
-        result['waiting'] = []
-        for done, name in enumerate(names, 1):
-            result['waiting'].append(bench.measure_waiting(fed, name, domains, where, precision))
-            yield 'with data', done, len(names)
-    run_to_end(turns(), Console(stderr=True), 'Nothing is kept; to begin again')
+    preset = bench.cost_preset(model, hw, batch, checkpointing=checkpointing, compile=compile)
+    preset = with_settings(preset, settings or [])
+    fed = () if data is None else bench.with_data(preset, data)
+    with errors.status('predicting memory'):
+        predicted = bench.predict_candidates(preset, names, where, precision, fits=not dry_run)
+    if dry_run: return show_prediction(predicted, model, where.type, precision, format)
+    result = {}
+    turns = measure_in_turns(result, preset, predicted, where, precision, rounds, pairs, *fed)
+    run_to_end(turns, Console(stderr=True), 'Nothing is kept; to begin again')
+    show_cost(result, model, precision, format, figure)
+
+# %% ../../nbs/views/71_cli.ipynb #52241897
+def measure_in_turns(result: dict, preset, predicted: dict, where, precision: str, rounds: int, pairs: int,
+                     fed=None, domains=None):
+    "Fill `result` with the bench's; with the waiting for data too, where a preset and `Domains` are given"
+    from lora_da_bench.studies import cost as bench
+    result.update((yield from bench.measure(preset, predicted, where, precision, rounds, pairs)))
+    if fed is None: return
+    result['waiting'] = []
+    for done, name in enumerate(predicted, 1):
+        result['waiting'].append(bench.measure_waiting(fed, name, domains, where, precision))
+        yield 'with data', done, len(predicted)
+
+# %% ../../nbs/views/71_cli.ipynb #15fa96e8
+def show_prediction(predicted: dict[str, dict], model: str, device: str, precision: str, format: Format):
+    "Print what `--dry-run` foretells"
+    from lora_da_bench.evidence.run_store import to_json
+    from lora_da_bench.studies.dry_step import prediction_table
+    if format == Format.json:
+        rows = [dict(stabilizer=name) | row for name, row in predicted.items()]
+        return print(to_json(dict(device=device, precision=precision, rows=rows), indent=1))
+    rows = prediction_table(predicted)
+    title = f'{model}, {precision}, predicted for {device}'
+    print_table(rows if format == Format.md else rows.iloc[:, :7], format, title)
+
+# %% ../../nbs/views/71_cli.ipynb #c2180683
+def show_cost(result: dict, model: str, precision: str, format: Format, figure: Path | None):
+    "Print what was measured, and write the figure"
+    from lora_da_bench.evidence.run_store import to_json
+    from lora_da_bench.studies.cost import cost_table
     if figure:
         from lora_da_bench.views.figures import cost_figure
         cost_figure(result).write_html(figure)
     if format == Format.json: return print(to_json(result, indent=1))
-    print_table(bench.cost_table(result), format, f"{model}, {precision}, on {result['device']}")
-    for row in result.get('waiting', []): console.print(f"{row['stabilizer']}: {row['waiting_share']:.0%} of the time spent waiting for data ({row['waiting_ms']:.0f} ms a step)")
+    print_table(cost_table(result), format, f"{model}, {precision}, on {result['device']}")
+    for row in result.get('waiting', []):
+        console.print(f"{row['stabilizer']}: {row['waiting_share']:.0%} of the time spent waiting for data "
+                      f"({row['waiting_ms']:.0f} ms a step)")
 
+# %% ../../nbs/views/71_cli.ipynb #e2759fa4
 @app.command(hidden=True)
 def gap(out: Out):
-    "Score of source only and of the oracle against the gap of StreetScenes (for those who change the benchmark)."
+    "Score of source only and of the oracle against the gap of StreetScenes: to change the benchmark."
     check_out(out)
     load()
     from lora_da_bench.studies.ablation import study_gap
