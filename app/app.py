@@ -19,8 +19,8 @@ from starlette.responses import PlainTextResponse
 
 from lora_da_bench.views.figures import class_legend, curves, label_grid, plain, probe_grid
 from lora_da_bench.core.errors import BadInput
-from lora_da_bench.evidence.run_store import (find_runs, labelled_frames, labels_folder, probes, read_diverged,
-    report_table, run_label, snapshot_steps, summary, weights_path)
+from lora_da_bench.evidence.run_store import (find_runs, known_measures, labelled_frames, labels_folder, probes, read_diverged,
+    report_table, run_label, snapshot_steps, summaries, weights_path)
 
 TITLE = '## Which stabilizer keeps self-training stable, how good is the result, what does it cost?'
 HOW_TO_READ = ('The teacher labels the target and the student learns from it: `none` and `lora` teach themselves, `ema` is taught, and scored, by its average. '
@@ -78,7 +78,7 @@ def build(root: Path) -> gr.Blocks:
         return [run for name, run in runs.items() if names is None or name in names], skipped
 
     def table(runs: list[dict]):
-        return report_table([summary(run) for run in runs if run['recipe'] != 'source'])
+        return report_table(summaries(runs), known_measures(runs))
 
     def grid(names, probe, step):
         return probe_grid(chosen(names)[0], probe or '00', int(step))
@@ -128,7 +128,7 @@ def build(root: Path) -> gr.Blocks:
         with gr.Accordion("Pseudo-labels of the target's training frames, round by round", visible=False, elem_id='rounds') as labelled:
             frame = gr.Dropdown(label='Target training frame', choices=[], elem_id='frame')
             rounds_plot = gr.Plot(show_label=False, elem_id='labels')
-        scores = gr.Dataframe(label='mIoU on held-out target frames, stability, cost', interactive=False, elem_id='scores')
+        scores = gr.Dataframe(label='mIoU on held-out target frames, stability, cost', interactive=False, wrap=True, elem_id='scores')
         known = gr.State([])  # the runs that were there when all was last drawn
         news = gr.State()     # the folder's signature
 

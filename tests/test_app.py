@@ -88,7 +88,8 @@ def test_it_grows_while_a_run_is_training(open_page, runs, tmp_path):
     (folder/'metrics.jsonl').write_text('\n'.join(lines) + '\n')   # in the order in which training writes
     shutil.copytree(whole/'snapshots/step-000020', folder/'snapshots/step-000020')
     page.wait_for_function("before => document.querySelector('#curves .js-plotly-plot')._fullData.map(t => t.x.length).join() !== before.join()", arg=before)
-    assert sum(page.evaluate(POINTS)) == sum(before) + 3
+    from lora_da_bench.evidence.measures import MEASURES
+    assert sum(page.evaluate(POINTS)) == sum(before) + sum(m.panel for m in MEASURES.values())
     page.wait_for_function("() => document.querySelector('#status')?.innerText?.includes('All runs are done')")
     assert not page.problems
 
@@ -111,9 +112,27 @@ def test_demo_is_what_hosts_of_gradio_apps_look_for():
 
 
 def test_the_app_does_not_import_torch():
-    import subprocess
     code = 'import sys, lora_da_bench_app.app; sys.exit("torch" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
+
+
+def test_a_measure_of_a_plugin_is_shown_without_the_plugin(open_page, quickstart, tmp_path):
+    "A run describes its measures; titles from files are never markup"
+    for name, measure, title in (('lora-seed0', 'entropy', 'label entropy'), ('ema-seed0', 'hostile', '<img src=x onerror=document.title=1>')):
+        shutil.copytree(quickstart/name, run := tmp_path/'runs'/name)
+        known = json.loads((run/'measures.json').read_text())
+        (run/'measures.json').write_text(json.dumps(known | {measure: dict(title=title, form='.2f', better='down')}))
+        with open(run/'metrics.jsonl', 'a') as file:
+            for step in (0, 20): file.write(json.dumps(dict(step=step, name=measure, value=1.25)) + '\n')
+    page, _ = open_page(tmp_path/'runs')
+    drawn(page)
+    for place, number in (('#curves', ''), ('#scores', '1.25')):
+        page.wait_for_function(f"() => document.querySelector('{place}').innerText.includes('entropy')")
+        said = page.locator(place).inner_text()
+        assert 'src=x onerror=document.title=1>' in said and number in said, place
+        assert page.locator(f'{place} img[src=x]').count() == 0
+    page.screenshot(path=tmp_path/'plugin.png', full_page=True)
+    assert page.title() == 'lora_da_bench' and not page.problems
 
 
 def test_labels_round_by_round(open_page, published, small_published, tmp_path):

@@ -152,8 +152,8 @@ def test_a_source_with_wrong_or_too_many_broken_files(cli, published, small_publ
 
 def test_what_needs_labels_says_so_at_once(cli, published, small_published, tmp_path):
     shutil.rmtree(published/'cityscapes/gtFine/train')
-    is_one_line(cli('train', '--preset', small_published(), '--root', published, '--recipe', 'ceiling', '--out', tmp_path/'out'),
-                "recipe 'ceiling' learns the true labels of the target's training frames, found none")
+    is_one_line(cli('train', '--preset', small_published(), '--root', published, '--recipe', 'oracle', '--out', tmp_path/'out'),
+                "recipe 'oracle' learns the true labels of the target's training frames, found none")
     shutil.rmtree(published/'cityscapes/gtFine/val')
     is_one_line(cli('ablation', '--preset', small_published(), '--root', published, '--out', tmp_path/'ablation'), 'an ablation compares scores, and the held-out frames have no labels')
     assert not (tmp_path/'ablation').exists() and not (tmp_path/'out').exists()

@@ -60,6 +60,26 @@ def test_a_wrong_run_is_told_before_torch_is_loaded(tmp_path):
     assert done.stdout == '[]\n' and done.stderr.count('error: nowhere: ') == 4, done.stderr
 
 
+def test_a_report_does_not_load_torch(runs):
+    code = f'import sys\nfrom lora_da_bench.views.cli import main\nsys.argv = ["lora-da-bench", "report", {str(runs)!r}]\ntry: main()\nexcept SystemExit: pass\nsys.exit("torch" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True).returncode == 0
+
+
+def test_a_measure_of_a_plugin_is_in_the_report_without_the_plugin(cli, runs):
+    "Its title and format are the run's, damaged ones are told; another network of the run has a row"
+    with open(runs/'lora-seed0/metrics.jsonl', 'a') as file:
+        for name in ('entropy', 'target_miou/raw'): file.write(json.dumps(dict(step=20, name=name, value=.125)) + '\n')
+    description = json.loads((runs/'lora-seed0/measures.json').read_text()) | dict(entropy=dict(title='label entropy', form='.2%'))
+    (runs/'lora-seed0/measures.json').write_text(json.dumps(description))
+    table = [line.strip('| ').split(' | ') for line in cli('report', runs, '--format', 'md')[1].splitlines()]
+    rows = {(row[0], row[1]): dict(zip(table[0], row)) for row in table[2:]}
+    assert rows['lora-seed0', 'student']['label entropy'] == '12.50%' and rows['ema-seed0', 'average']['label entropy'] == '–'
+    assert rows['lora-seed0', 'raw']['final'] == '0.125'
+    assert 'entropy' in cli('report', runs)[1]
+    (runs/'lora-seed0/measures.json').write_text(json.dumps(dict(entropy=dict(title='x', form='.999f'))))
+    assert f'skipped: {runs}/lora-seed0/measures.json: ' in ' '.join(cli('report', runs)[2].split())
+
+
 @pytest.mark.parametrize('columns', [80, 40])
 def test_the_report_shows_whole_numbers(columns, cli, runs):
     (runs/'lora-seed0').rename(runs/LONG)

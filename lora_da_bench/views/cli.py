@@ -497,13 +497,13 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
     if not result['runs']:
         raise BadInput(f'{folder}: holds no adaptation that can be read; expected folders of runs with config.json and metrics.jsonl')
     if format == Format.json: return print(store.to_json(result, indent=1))
-    rows = store.report_table(result['runs'])
+    rows = store.report_table(result['runs'], store.described(result['measures']))
     if format == Format.md: return print(store.markdown(rows))
-    for title, columns in (('mIoU on held-out target frames, and how calmly it came', store.QUALITY), ('what it cost', store.COST)):
-        numbers = (Column(c.replace(' ', '\n'), no_wrap=True) for c in columns[1:])  # whole, however narrow the terminal is
-        table = Table(Column(columns[0], overflow='fold', min_width=8), *numbers, title=title, title_justify='left',
+    for title, part in store.narrow_tables(rows):
+        numbers = (Column(c.replace(' ', '\n'), no_wrap=True) for c in part.columns[1:])  # whole, however narrow the terminal is
+        table = Table(Column(part.columns[0], overflow='fold', min_width=8), *numbers, title=title, title_justify='left',
                       box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for row in rows[columns].itertuples(index=False): table.add_row(*row)
+        for row in part.itertuples(index=False): table.add_row(*row)
         Console(width=max(console.width, 72), markup=False, emoji=False, quiet=console.quiet).print(table)
 
 # %% ../../nbs/views/71_cli.ipynb #60b30dd2
@@ -615,7 +615,7 @@ def ablation(
     seed: Annotated[Optional[int], typer.Option(min=0, max=2**31 - 1, help='Only this seed: two processes can share a study, each with seeds of its own.')] = None,
     smoke: Annotated[bool, typer.Option('--smoke', help='Everything, but tiny: to see that it works.')] = False,
 ):
-    "Part by part: source only, self-training, EMA, alignment, LoRA, two controls, three recipes, the ceiling. Writes `OUT/ablation.json`."
+    "Part by part: source only, self-training, EMA, alignment, LoRA, two controls, three recipes, the oracle. Writes `OUT/ablation.json`."
     check_out(out)
     check_outputs([out/'ablation.json'], [Path(preset)])
     from lora_da_bench.evidence.run_store import markdown, write_json
@@ -691,7 +691,7 @@ def cost(
 
 @app.command(hidden=True)
 def gap(out: Out):
-    "Score of source only and of the supervised ceiling against the gap of StreetScenes (for those who change the benchmark)."
+    "Score of source only and of the oracle against the gap of StreetScenes (for those who change the benchmark)."
     check_out(out)
     load()
     from lora_da_bench.studies.ablation import study_gap
