@@ -52,12 +52,13 @@ def definition(module: str, name: str) -> str:
 
 
 def drawn_from() -> str:
-    "A hash of the code of nbs/index.ipynb, of what it imports from the library, and of the result files that it draws"
+    "A hash of the code of nbs/index.ipynb, of what its drawing cells import from the library, and of the results drawn"
     cells = nbformat.read(ROOT/'nbs/index.ipynb', 4).cells
-    code = '\n'.join(cell.source for cell in cells if cell.cell_type == 'code')
-    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+    code = [cell.source for cell in cells if cell.cell_type == 'code']
+    drawing = ast.parse('\n'.join(source for source in code if source.startswith('#| slow')))
+    imports = [node for node in ast.walk(drawing) if isinstance(node, ast.ImportFrom)]
     used = [definition(n.module, a.name) for n in imports if n.module.startswith('lora_da_bench.') for a in n.names]
-    digest = hashlib.sha256('\n'.join([code, *used]).encode())
+    digest = hashlib.sha256('\n'.join([*code, *used]).encode())
     results = ROOT/'results'
     for path in (results/'ablation-streetscenes.json', *sorted((results/'quickstart').glob('*.png'))):
         digest.update(path.name.encode() + path.read_bytes())

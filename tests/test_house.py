@@ -121,7 +121,7 @@ def test_links_and_pictures_lead_to_files(path):
 
 
 def test_contributing_sends_nobody_to_a_notebook_that_is_not_there():
-    named = re.findall(rf"`((?:{'|'.join(FLOORS)})/[0-9]{{2}}_\w+)`", (ROOT/'CONTRIBUTING.md').read_text())
+    named = re.findall(rf"`((?:{'|'.join(FLOORS)})/[0-9]{{2}}\w+)`", (ROOT/'CONTRIBUTING.md').read_text())
     assert named
     assert sorted({n for n in named if not (ROOT/f'nbs/{n}.ipynb').exists()}) == []
 
