@@ -20,6 +20,7 @@ def permutation(n: int, seed: int) -> list[int]:
     "The order of one pass over `n` frames"
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
 
+# %% ../../nbs/data/14_sampling.ipynb #531ab0ee
 def batch_indices(
     n: int,         # dataset size
     batch_size: int,
@@ -27,22 +28,26 @@ def batch_indices(
     seed: int,
 ) -> list[int]:     # `batch_size` indices
     "The frames of one step's batch: consecutive places in a sequence of permutations"
-    return [permutation(n, seed * 1_000_003 + k // n)[k % n] for k in range(step * batch_size, (step + 1) * batch_size)]
+    places = range(step * batch_size, (step + 1) * batch_size)
+    return [permutation(n, seed * 1_000_003 + k // n)[k % n] for k in places]
 
 # %% ../../nbs/data/14_sampling.ipynb #e645e9bb
 def class_counts(dataset: Dataset) -> np.ndarray:
     "(N, K) pixels of each class in each frame, from a survey where the dataset is of files"
     if hasattr(dataset, 'rows'): return np.array([row['counts'] for row in dataset.rows])
-    return np.stack([np.bincount(dataset[i][1].numpy().ravel(), minlength=256)[:len(dataset.space)] for i in range(len(dataset))])
+    k = len(dataset.space)
+    return np.stack([np.bincount(dataset[i][1].numpy().ravel(), minlength=256)[:k] for i in range(len(dataset))])
 
+# %% ../../nbs/data/14_sampling.ipynb #148219c2
 def class_probabilities(
     frequencies: np.ndarray,  # (K,) shares in 0..1
-    there: np.ndarray,        # (K,) bool, False for a class that no frame has: it is never drawn
-) -> np.ndarray:              # (K,)
+    present: np.ndarray,      # (K,) bool, False for a class that no frame has: it is never drawn
+) -> np.ndarray:              # (K,), sums to 1
     "The probability of drawing each class: in proportion to `1 / log(1.01 + frequency)`"
-    weights = there / np.log(1.01 + frequencies)
+    weights = present / np.log(1.01 + frequencies)
     return weights / weights.sum()
 
+# %% ../../nbs/data/14_sampling.ipynb #3d841bdb
 def rare_class_indices(
     counts: np.ndarray,  # (N, K) of `class_counts`
     batch_size: int,
@@ -64,17 +69,18 @@ def class_balanced_block(
 ) -> np.ndarray:       # (BLOCK,) indices of frames
     "One block of draws: a class by its share of the counts so far, then the next frame that has it (FADA, TransDA)"
     rng = np.random.default_rng((seed, block))
-    orders = [rng.permutation(np.flatnonzero(column)) for column in has.T]
-    there, seen, turn = has.any(0), np.zeros(has.shape[1]), np.zeros(has.shape[1], int)
+    orders = [rng.permutation(np.flatnonzero(column)) for column in has.T]  # of each class's frames
+    present, seen, turn = has.any(0), np.zeros(has.shape[1]), np.zeros(has.shape[1], int)
     drawn = np.empty(BLOCK, int)
     for i, u in enumerate(rng.random(BLOCK)):
-        chances = class_probabilities(seen / max(1, seen.sum()), there).cumsum()
+        chances = class_probabilities(seen / max(1, seen.sum()), present).cumsum()
         c = chances.searchsorted(u * chances[-1], 'right')
         drawn[i] = orders[c][turn[c] % len(orders[c])]
         turn[c] += 1
         seen += has[drawn[i]]
     return rng.permutation(drawn)
 
+# %% ../../nbs/data/14_sampling.ipynb #e548492b
 def class_balanced_indices(
     has: np.ndarray,   # (N, K) bool, whether a frame holds a class
     batch_size: int,
