@@ -28,7 +28,7 @@ class Look(NamedTuple):
     confidence: np.ndarray             # (P,) uint8: their probability, 0..255
     truth: np.ndarray | None = None    # (P,) uint8: true class ids or `IGNORE`; None where nobody knows
     student: np.ndarray | None = None  # (P,) uint8: the student's class ids; None where it teaches itself
-    iou: np.ndarray | None = None      # (K,) 0..1: IoU on held-out target frames, nan for absent classes; None without labels
+    iou: np.ndarray | None = None      # (K,) 0..1: IoU on held-out frames, nan for absent classes; or None
 
 # %% ../../nbs/evidence/40_measures.ipynb #ac18e31b
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Measure:
     "A number that is followed over a training, and how to show it"
     name: str                                            # in `metrics.jsonl`; without '/'
     title: str                                           # in tables and figures
-    compute: Callable[..., float] | None = None          # of a look and the one before; None: only known from a stored run
+    compute: Callable[..., float] | None = None          # of a look and the one before; None: read from a run
     form: str = '.3f'                                    # number format, of Python and d3: '.3f', '.1%'
     better: Literal['up', 'down'] | None = None          # None: neither
     needs: tuple[str, ...] = ()                          # fields of `Look` that must be there, and 'before'
@@ -160,7 +160,7 @@ class CurveMeasure:
     of: str = 'target_miou'                      # the measure whose curve it is
     form: str = '.3f'
     better: Literal['up', 'down'] | None = None
-    needs: tuple[str, ...] = ()                  # 'source', 'oracle': the same measure's last value in that run of the same seed
+    needs: tuple[str, ...] = ()                  # 'source', 'oracle': the last value in that run of the same seed
 
 # %% ../../nbs/evidence/40_measures.ipynb #1a5d93a8
 CURVE_MEASURES: dict[str, CurveMeasure] = Registry('curve measure')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Frames', 'RECALIBRATED_ON', 'load_frames', 'predict_all', 'predict_pixels', 'at_least_two', 'recalibration_batches',
-           'evaluate_network', 'save_probe', 'save_pictures', 'Monitor']
+           'true_pixels', 'evaluate_network', 'save_probe', 'save_pictures', 'look_state', 'look_from', 'Monitor']
 
 # %% ../../nbs/runs/51b_monitor.ipynb #1aaa3e6f
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from ..model.lora_layers import adapters_merged
 from .experiments import Config
 
 # %% ../../nbs/runs/51b_monitor.ipynb #9d88cf2e
-Frames = list[tuple[torch.Tensor, torch.Tensor]]  # groups of one size: images (n, 3, H, W) and true classes (n, H, W), uint8
+Frames = list[tuple[torch.Tensor, torch.Tensor]]  # by size: images (n, 3, H, W) and true classes (n, H, W), uint8
 
 def load_frames(frames, first: int) -> Frames:
     "The first frames of a set, those that follow each other in one size together"
@@ -41,7 +41,8 @@ def predict_all(
 ) -> tuple[torch.Tensor, torch.Tensor]:  # classes (N, H, W) and confidence (N, H, W) as 0..255, both uint8 on the CPU
     "The most likely class of every pixel, image by image or a few at a time"
     parts = [predict(model, as_float(x, device)) for x in images.split(max(1, 2**19 // images[0].numel()))]
-    return torch.cat([c.to('cpu', torch.uint8) for c, _ in parts]), torch.cat([(255 * p).to('cpu', torch.uint8) for _, p in parts])
+    as_bytes = lambda tensors: torch.cat([t.to('cpu', torch.uint8) for t in tensors])
+    return as_bytes(c for c, _ in parts), as_bytes(255 * p for _, p in parts)
 
 # %% ../../nbs/runs/51b_monitor.ipynb #51930c40
 def predict_pixels(
@@ -73,6 +74,11 @@ def recalibration_batches(frames: Frames, device: torch.device, first: int = REC
         chosen, first = images[:first], first - len(images[:first])
         for x in at_least_two(chosen, 2**19 // images[0].numel()): yield as_float(x, device)
 
+# %% ../../nbs/runs/51b_monitor.ipynb #c21203b6
+def true_pixels(frames: Frames, domains: Domains) -> np.ndarray | None:
+    "True classes (P,) of target training frames, in one row; None where nobody knows them"
+    return np.concatenate([truth.numpy().ravel() for _, truth in frames]) if domains.target.labelled else None
+
 # %% ../../nbs/runs/51b_monitor.ipynb #b915fe41
 def evaluate_network(
     network: nn.Module,                 # that is scored on the held-out frames
@@ -84,12 +90,12 @@ def evaluate_network(
     student: nn.Module | None = None,   # that learns from the teacher, where it is another network
 ) -> Look:
     "One network at one step, for the measures; raises `BadInput` for a file that can't be read"
+    n_classes, iou, learned = len(domains.space), None, None
     labels, confidence = predict_pixels(teacher or network, watched, device)
-    truth = np.concatenate([t.numpy().ravel() for _, t in watched]) if domains.target.labelled else None
-    iou, n_classes = None, len(domains.space)
+    if student: learned, _ = predict_pixels(student, watched, device)
     if domains.held_out.labelled:
         for _, iou in evaluate(network, domains.held_out, n_classes, device): pass
-    return Look(step, n_classes, labels, confidence, truth, predict_pixels(student, watched, device)[0] if student else None, iou)
+    return Look(step, n_classes, labels, confidence, true_pixels(watched, domains), learned, iou)
 
 # %% ../../nbs/runs/51b_monitor.ipynb #a8ab73c5
 def save_probe(run: Run, name: str, image: torch.Tensor, truth: torch.Tensor | None, domains: Domains):
@@ -99,7 +105,8 @@ def save_probe(run: Run, name: str, image: torch.Tensor, truth: torch.Tensor | N
     run.save_image(Image.fromarray(image.permute(1, 2, 0).numpy()), 'snapshots', 'input', name)
 
 # %% ../../nbs/runs/51b_monitor.ipynb #dcb87cd9
-def save_pictures(run: Run, step: int, domains: Domains, probes: Frames, teacher: nn.Module, student: nn.Module, device: torch.device):
+def save_pictures(run: Run, step: int, domains: Domains, probes: Frames, device: torch.device,
+                  teacher: nn.Module, student: nn.Module):
     "Store what teacher and student say of the probes"
     number, place, space = 0, ('snapshots', step_folder(step)), domains.space
     for images, truth in probes:
@@ -112,6 +119,18 @@ def save_pictures(run: Run, step: int, domains: Domains, probes: Frames, teacher
             run.save_image(Image.fromarray(confidence[i].numpy()), *place, f'{name}-confidence')
             run.save_labels(prediction[i].numpy(), space, *place, f'{name}-prediction')
 
+# %% ../../nbs/runs/51b_monitor.ipynb #33fdb004
+def look_state(look: Look) -> dict:
+    "A look without its truth, arrays as tensors"
+    tensor = lambda x: torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+    return {k: tensor(v) for k, v in look._asdict().items() if k != 'truth'}
+
+# %% ../../nbs/runs/51b_monitor.ipynb #d1e416dd
+def look_from(state: dict, truth: np.ndarray | None) -> Look:
+    "The look of a state"
+    array = lambda x: x.numpy() if isinstance(x, torch.Tensor) else x
+    return Look(**{k: array(v) for k, v in state.items()}, truth=truth)
+
 # %% ../../nbs/runs/51b_monitor.ipynb #0ad9edba
 class Monitor:
     "Evaluates the networks of a run, and logs what is seen"
@@ -123,7 +142,7 @@ class Monitor:
         self.last = {}  # network -> its last `Look`; '' is the main one
 
     def recalibrated(self, network: nn.Module):
-        "Inside the `with` block, BatchNorm has the statistics of watched frames, unless the run is a source model or the preset says no"
+        "Inside the `with` block, BatchNorm has the statistics of watched frames, if the run is to be recalibrated"
         return recalibrated(network, recalibration_batches(self.watched, self.device) if self.recalibrates else ())
 
     @contextmanager
@@ -139,7 +158,8 @@ class Monitor:
         "Log every measure of a look; a network that is not the main one has its `name` behind each metric's"
         values = measure_look(look, self.last.get(name))
         if name: values = {f'{metric}/{name}': v for metric, v in values.items()}
-        elif look.iou is not None: values |= {f'iou/{c}': v for c, v in zip(self.domains.space.classes, look.iou) if v == v}
+        elif look.iou is not None:
+            values |= {f'iou/{c}': v for c, v in zip(self.domains.space.classes, look.iou) if v == v}
         self.last[name] = look
         self.run.log(look.step, **values)
 
@@ -152,16 +172,16 @@ class Monitor:
         teacher, student = stabilizer.teacher, stabilizer.student
         self.run.describe_measures()
         with self.prepared(stabilizer.scored_network, teacher, student):
-            self.evaluate_network(step, stabilizer.scored_network, teacher=teacher, student=None if teacher is student else student)
-            save_pictures(self.run, step, self.domains, self.probes, teacher, student, self.device)  # last: for whoever watches, the sign that all is there
+            learner = None if teacher is student else student
+            self.evaluate_network(step, stabilizer.scored_network, teacher=teacher, student=learner)
+            # pictures last: for whoever watches, they are the sign that all is there
+            save_pictures(self.run, step, self.domains, self.probes, self.device, teacher, student)
 
     def state(self) -> dict[str, dict]:
         "The last looks, as tensors; the truth is not among them"
-        tensor = lambda x: torch.from_numpy(x) if isinstance(x, np.ndarray) else x
-        return {name: {k: tensor(v) for k, v in look._asdict().items() if k != 'truth'} for name, look in self.last.items()}
+        return {name: look_state(look) for name, look in self.last.items()}
 
     def load_state(self, state: dict[str, dict]):
         "Go on from the looks of an interrupted run"
-        truth = np.concatenate([t.numpy().ravel() for _, t in self.watched]) if self.domains.target.labelled else None
-        array = lambda x: x.numpy() if isinstance(x, torch.Tensor) else x
-        self.last = {name: Look(**{k: array(v) for k, v in look.items()}, truth=truth) for name, look in state.items()}
+        truth = true_pixels(self.watched, self.domains)
+        self.last = {name: look_from(look, truth) for name, look in state.items()}

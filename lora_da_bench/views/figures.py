@@ -6,7 +6,8 @@
 __all__ = ['MARKUP', 'COLOURS', 'SPARE', 'SOURCE_COLOUR', 'DASHES', 'ARROWS', 'Shown', 'ROWS', 'LABEL_ROWS', 'COST_COLOURS',
            'plain', 'colour_of', 'panels_of', 'panel_title', 'add_curve', 'add_source_line', 'curves', 'style',
            'pseudo_picture', 'error_picture', 'data_uri', 'shown', 'made_of', 'snapshot_pictures', 'score_at',
-           'last_snapshot', 'probe_grid', 'picture_grid', 'label_grid', 'closure_figure', 'cost_figure', 'class_legend']
+           'last_snapshot', 'probe_grid', 'picture_grid', 'label_grid', 'add_arm', 'batchnorm_closure',
+           'closure_figure', 'cost_figure', 'class_legend']
 
 # %% ../../nbs/views/70_figures.ipynb #dc2cfca6
 import base64
@@ -22,9 +23,9 @@ from plotly.subplots import make_subplots
 
 from ..core.errors import BadInput, printable
 from ..data.labels import IGNORE
-from ..evidence.measures import Measure, networks_of
-from lora_da_bench.evidence.run_store import (arm_of, known_measures, read_labels, read_snapshot, run_label, snapshot_steps,
-    step_folder)
+from ..evidence.measures import gap_closed, Measure, networks_of
+from lora_da_bench.evidence.run_store import (arm_of, known_measures, read_labels, read_snapshot, run_label,
+    snapshot_steps, step_folder)
 
 # %% ../../nbs/views/70_figures.ipynb #af7c5fb5
 MARKUP = {ord(c): f'&#{ord(c)};' for c in '&<>"\'`{}$@\\'}
@@ -60,16 +61,19 @@ def panel_title(m: Measure, wrapped: bool) -> str:
 
 # %% ../../nbs/views/70_figures.ipynb #cab59352
 def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, new: bool):
-    "A measure of a run: a line for its main network, a thin one for each other; `new` where the legend does not have it yet"
+    "A measure of a run: a line for its main network, a thin one for each other; `new`: not yet in the legend"
     is_source = run['recipe'] == 'source'
-    label, colour = ('source', SOURCE_COLOUR) if is_source else (plain(arm_of(run['name'])), colour_of(run['stabilizer']))
+    label = 'source' if is_source else plain(arm_of(run['name']))
+    colour = SOURCE_COLOUR if is_source else colour_of(run['stabilizer'])
     before = (run.get('round') or 0) * run.get('steps', 0)  # the steps of earlier rounds
     for network, metric in networks_of(run['metrics'], m.name).items():
         points, main = run['metrics'][metric].dropna(), network == ''
-        of = plain(run_label(run)) + ('' if main else f', {plain(network)}')
-        fig.add_scatter(x=points.index + before, y=points, name=label, legendgroup=label, showlegend=new and main, mode='lines+markers' if main else 'lines',
-                        line=dict(color=colour, width=2 if main else 1, dash=DASHES.get(run['recipe'])), marker=dict(size=5), opacity=1 if main else .6,
-                        meta=of, hovertemplate=f'%{{meta}}<br>step %{{x}}<br>{plain(m.title)} %{{y:{m.form}}}<extra></extra>', row=row, col=1 if is_source else 2)
+        look = dict(mode='lines+markers', marker_size=5) if main else dict(mode='lines', opacity=.6)
+        fig.add_scatter(x=points.index + before, y=points, name=label, legendgroup=label, showlegend=new and main,
+                        line=dict(color=colour, width=2 if main else 1, dash=DASHES.get(run['recipe'])), **look,
+                        meta=plain(run_label(run)) + ('' if main else f', {plain(network)}'),
+                        row=row, col=1 if is_source else 2,
+                        hovertemplate=f'%{{meta}}<br>step %{{x}}<br>{plain(m.title)} %{{y:{m.form}}}<extra></extra>')
 
 # %% ../../nbs/views/70_figures.ipynb #acb5e3d8
 def add_source_line(fig: go.Figure, run: dict, row: int):
@@ -85,8 +89,9 @@ def curves(
     "Quality and stability over steps, all runs in one figure; a panel for each measure"
     panels, in_legend = panels_of(runs), set()
     inner = 115 * (len(panels) + 1)  # pixels: the first panel is twice as high as the others
-    fig = make_subplots(len(panels), 2, shared_xaxes=True, column_widths=(.25, .75), row_heights=[2] + [1] * (len(panels) - 1),
-                        horizontal_spacing=.06, vertical_spacing=23 / inner, column_titles=('source training', 'adaptation'))
+    fig = make_subplots(len(panels), 2, shared_xaxes=True, row_heights=[2] + [1] * (len(panels) - 1),
+                        column_widths=(.25, .75), column_titles=('source training', 'adaptation'),
+                        horizontal_spacing=.06, vertical_spacing=23 / inner)
     for run in runs:
         arm = 'source' if run['recipe'] == 'source' else arm_of(run['name'])
         for row, m in enumerate(panels, 1):
@@ -95,7 +100,8 @@ def curves(
             in_legend.add(arm)
             if arm == 'source' and m.name == 'target_miou': add_source_line(fig, run, row)
     for row, m in enumerate(panels, 1):
-        left = any(run['recipe'] == 'source' and '' in networks_of(run['metrics'], m.name) for run in runs)  # an empty panel shows no title
+        # an empty panel shows no title: then the one beside it does
+        left = any(run['recipe'] == 'source' and '' in networks_of(run['metrics'], m.name) for run in runs)
         fig.update_yaxes(tickformat='.1~%' if m.form.endswith('%') else '', row=row)
         fig.update_yaxes(title_text=panel_title(m, wrapped=row > 1), row=row, col=1 if left else 2)
     for col in (1, 2): fig.update_xaxes(title_text='step', row=len(panels), col=col)
@@ -106,14 +112,16 @@ def style(fig: go.Figure) -> go.Figure:
     "The look that all figures share: transparent, so that light and dark pages both fit"
     grid, clear = dict(gridcolor='rgba(128,128,128,.25)', zeroline=False), 'rgba(0,0,0,0)'
     fig.update_xaxes(**grid).update_yaxes(**grid)
-    return fig.update_layout(paper_bgcolor=clear, plot_bgcolor=clear, font=dict(color='#808080', size=13), uirevision='same',
-                             margin=dict(l=85, r=15, t=65, b=45), legend=dict(orientation='h', x=1, xanchor='right', y=1.06, yanchor='bottom'))
+    legend = dict(orientation='h', x=1, xanchor='right', y=1.06, yanchor='bottom')
+    return fig.update_layout(paper_bgcolor=clear, plot_bgcolor=clear, font=dict(color='#808080', size=13),
+                             uirevision='same', margin=dict(l=85, r=15, t=65, b=45), legend=legend)
 
 # %% ../../nbs/views/70_figures.ipynb #73bdc39e
 def pseudo_picture(labels: Image.Image, confidence: Image.Image) -> Image.Image:
     "A teacher's labels, paler where it is less sure (mode 'L', 0..255)"
     return Image.composite(labels.convert('RGB'), Image.new('RGB', labels.size, 'white'), confidence.convert('L'))
 
+# %% ../../nbs/views/70_figures.ipynb #ce060122
 def error_picture(image: Image.Image, predicted: Image.Image, truth: Image.Image) -> Image.Image:
     "Wrong pixels in red over a pale input; pixels that nobody labelled are not judged"
     predicted, truth = np.asarray(predicted), np.asarray(truth)
@@ -122,6 +130,7 @@ def error_picture(image: Image.Image, predicted: Image.Image, truth: Image.Image
     pale[wrong] = (214, 39, 40)
     return Image.fromarray(pale)
 
+# %% ../../nbs/views/70_figures.ipynb #9c3388f6
 def data_uri(image: Image.Image) -> str:
     "A picture as text that a page can hold"
     buffer = io.BytesIO()
@@ -139,6 +148,7 @@ def shown(read: Callable[..., Image.Image | None], *place, label: bool = False) 
     if not label: return picture.convert('RGB')
     return picture if picture.mode in ('L', 'P') else f'{place[-1]}.png: is no label'
 
+# %% ../../nbs/views/70_figures.ipynb #7e6479a6
 def made_of(make: Callable[..., Image.Image], *parts: Shown) -> Shown:
     "A picture made of others, if all of them are there and of one size"
     if missing := [p for p in parts if not isinstance(p, Image.Image)]: return next((p for p in missing if p), None)
@@ -151,22 +161,26 @@ ROWS = ('input', 'truth', 'pseudo-label<br>(teacher)', 'segmentation<br>(student
 def snapshot_pictures(folder, probe: str, step: int) -> list[Shown]:
     "A run's pictures of one probe at one step, in the order of `ROWS`"
     read = lambda kind: shown(read_snapshot, folder, step_folder(step), f'{probe}-{kind}', label=True)
-    image, truth = shown(read_snapshot, folder, 'input', probe), shown(read_snapshot, folder, 'label', probe, label=True)
-    predicted = read('prediction')
-    return [image, truth, made_of(pseudo_picture, read('pseudo'), read('confidence')), predicted, made_of(error_picture, image, predicted, truth)]
+    image = shown(read_snapshot, folder, 'input', probe)
+    truth = shown(read_snapshot, folder, 'label', probe, label=True)
+    predicted, pseudo = read('prediction'), made_of(pseudo_picture, read('pseudo'), read('confidence'))
+    return [image, truth, pseudo, predicted, made_of(error_picture, image, predicted, truth)]
 
+# %% ../../nbs/views/70_figures.ipynb #20ea2ef5
 def score_at(metrics: pd.DataFrame, name: str, step: int | None = None) -> float | None:
     "A metric's value at a step, or its last one; None where there is none"
     values = metrics[name].dropna() if name in metrics else pd.Series(dtype=float)
     if step is not None: values = values[values.index == step]
     return float(values.iloc[-1]) if len(values) else None
 
+# %% ../../nbs/views/70_figures.ipynb #0d066661
 def last_snapshot(run: dict, step: int) -> int | None:
     "The run's last snapshot at or before a step; a source run always shows how it ended"
     steps = snapshot_steps(run['folder'])
     if run['recipe'] != 'source': steps = [s for s in steps if s <= step]
     return steps[-1] if steps else None
 
+# %% ../../nbs/views/70_figures.ipynb #e67bd193
 def probe_grid(
     runs: list[dict],  # of `find_runs`
     probe: str,        # its number
@@ -217,11 +231,12 @@ def label_grid(
     runs: list[dict],  # of `find_runs`
     frame: str,        # a name of `labelled_frames`
 ) -> go.Figure:
-    "One column a round, one row each for input, truth, pseudo-label and errors; rows that nobody has pictures for stay empty"
+    "One column a round, one row each for input, truth, pseudo-label and errors; what is not there stays empty"
     columns = []
     for run in runs:
         image = shown(read_labels, run['folder'], 'input', frame)
-        truth, labels = (shown(read_labels, run['folder'], *place, label=True) for place in (('truth', frame), (frame,)))
+        truth = shown(read_labels, run['folder'], 'truth', frame, label=True)
+        labels = shown(read_labels, run['folder'], frame, label=True)
         if labels is None: continue
         right, miou = (score_at(run['metrics'], name) for name in ('labels_accuracy', 'labels_miou'))
         title = f'<b>{plain(run_label(run))}</b>'
@@ -229,28 +244,43 @@ def label_grid(
         columns.append((title, [image, truth, labels, made_of(error_picture, image, labels, truth)]))
     return picture_grid(columns, LABEL_ROWS, 'no labels yet')
 
+# %% ../../nbs/views/70_figures.ipynb #ae8e15a6
+def add_arm(fig: go.Figure, arm: str, seeds: dict[str, dict]):
+    "A bar for the mean gap closure of an arm, a point for each seed"
+    closures = [entry['closure'] for entry in seeds.values()]
+    colour = colour_of(next(iter(seeds.values()))['stabilizer'])
+    fig.add_bar(y=[arm], x=[np.mean(closures)], orientation='h', marker=dict(color=colour, opacity=.35),
+                showlegend=False, hovertemplate='%{y}: mean %{x:.0%}<extra></extra>')
+    fig.add_scatter(y=[arm] * len(closures), x=closures, mode='markers', showlegend=False,
+                    marker=dict(color=colour, size=8, line=dict(color='white', width=1)),
+                    customdata=list(seeds), hovertemplate='%{y}, seed %{customdata}: %{x:.0%}<extra></extra>')
+
+# %% ../../nbs/views/70_figures.ipynb #d24d748d
+def batchnorm_closure(result: dict) -> float | None:
+    "The share of the gap that BatchNorm's recalibration closes by itself, mean over seeds; or None"
+    final = lambda arm, seed: result['arms'][arm][seed]['target_miou']['final']
+    closed = [gap_closed([v], final('source', s), final('ceiling', s)) for s, v in result.get('batchnorm', {}).items()]
+    return float(np.mean(closed)) if closed else None
+
 # %% ../../nbs/views/70_figures.ipynb #de73f0eb
 def closure_figure(
     result: dict,  # of `studies.ablation_result`, perhaps through a JSON file
 ) -> go.Figure:
     "Gap closure of every arm and seed"
     arms = {plain(arm): seeds for arm, seeds in result['arms'].items() if arm not in ('source', 'ceiling')}
-    fig = go.Figure()
-    for arm, seeds in reversed(arms.items()):
-        closures, colour = [e['closure'] for e in seeds.values()], colour_of(next(iter(seeds.values()))['stabilizer'])
-        fig.add_bar(y=[arm], x=[np.mean(closures)], orientation='h', marker=dict(color=colour, opacity=.35), showlegend=False, hovertemplate='%{y}: mean %{x:.0%}<extra></extra>')
-        fig.add_scatter(y=[arm] * len(closures), x=closures, mode='markers', marker=dict(color=colour, size=8, line=dict(color='white', width=1)), showlegend=False,
-                        customdata=list(seeds), hovertemplate='%{y}, seed %{customdata}: %{x:.0%}<extra></extra>')
-    lines, final = [(0, 'source only'), (1, 'ceiling')], lambda arm, seed: result['arms'][arm][seed]['target_miou']['final']
-    alone = [(v - final('source', s)) / (final('ceiling', s) - final('source', s)) for s, v in result.get('batchnorm', {}).items()]
-    if alone: lines.append((np.mean(alone), 'BatchNorm alone'))
+    fig, lines, alone = go.Figure(), [(0, 'source only'), (1, 'ceiling')], batchnorm_closure(result)
+    for arm, seeds in reversed(arms.items()): add_arm(fig, arm, seeds)
+    if alone is not None: lines.append((alone, 'BatchNorm alone'))
     for x, name in lines:
-        fig.add_vline(x=x, line=dict(color=SOURCE_COLOUR, width=1, dash='dot'), annotation=dict(text=name, font_size=12), annotation_position='top')
+        fig.add_vline(x=x, line=dict(color=SOURCE_COLOUR, width=1, dash='dot'),
+                      annotation=dict(text=name, font_size=12), annotation_position='top')
     fig.update_xaxes(tickformat='.0%', title_text='share of the gap closed')
-    return style(fig).update_yaxes(showgrid=False).update_layout(height=110 + 26 * len(arms), margin=dict(l=190, t=45, b=50), bargap=.35, barmode='overlay')
+    layout = dict(height=110 + 26 * len(arms), margin=dict(l=190, t=45, b=50), bargap=.35, barmode='overlay')
+    return style(fig).update_yaxes(showgrid=False).update_layout(**layout)
 
 # %% ../../nbs/views/70_figures.ipynb #5b705537
-COST_COLOURS = '#999999', '#0072b2', '#56b4e9', '#cc79a7', '#d55e00', '#009e73', '#e69f00', '#f0e442', '#444444', '#6a3d9a', '#b15928'
+COST_COLOURS = ('#999999', '#0072b2', '#56b4e9', '#cc79a7', '#d55e00', '#009e73', '#e69f00', '#f0e442', '#444444',
+                '#6a3d9a', '#b15928')
 
 def cost_figure(result: dict) -> go.Figure:
     "Milliseconds of a step by part, and megabytes at its worst moment by what they are for, a bar a candidate"
@@ -260,8 +290,9 @@ def cost_figure(result: dict) -> go.Figure:
     for line, (key, unit, legend) in enumerate((('time_ms', 1, 'legend'), ('memory', 1e6, 'legend2')), 1):
         parts = dict.fromkeys(part for row in rows.values() for part in row[key])
         for part, colour in zip(parts, cycle(COST_COLOURS)):
-            fig.add_bar(y=names, x=[rows[n][key].get(part, 0) / unit for n in names], name=part, orientation='h', marker_color=colour, legend=legend,
-                        row=line, col=1, hovertemplate='%{y}<br>' + part + ' %{x:.1f}<extra></extra>')
+            fig.add_bar(y=names, x=[rows[n][key].get(part, 0) / unit for n in names], name=part, orientation='h',
+                        marker_color=colour, legend=legend, row=line, col=1,
+                        hovertemplate='%{y}<br>' + part + ' %{x:.1f}<extra></extra>')
     beside = dict(orientation='v', x=1.02, xanchor='left', yanchor='top', traceorder='normal')
     return style(fig).update_layout(barmode='stack', height=max(480, 160 + 56 * len(names)), margin=dict(l=130, t=40),
                                     legend=dict(beside, y=1), legend2=dict(beside, y=.42))
@@ -269,6 +300,8 @@ def cost_figure(result: dict) -> go.Figure:
 # %% ../../nbs/views/70_figures.ipynb #b9c5a05a
 def class_legend(classes: list[str], palette: list) -> str:
     "The classes with their colours (K names; K RGB triples of numbers), as a line of HTML"
-    square = '<span style="display:inline-block;width:.9em;height:.9em;border-radius:2px;background:rgb({},{},{});margin-right:.35em"></span>'
-    return '<div style="display:flex;flex-wrap:wrap;gap:.2em 1em;font-size:.85em">' + ''.join(
-        f'<span style="white-space:nowrap">{square.format(*colour)}{plain(name)}</span>' for name, colour in zip(classes, palette)) + '</div>'
+    style = 'display:inline-block;width:.9em;height:.9em;border-radius:2px;background:rgb({},{},{});margin-right:.35em'
+    square = f'<span style="{style}"></span>'
+    names = ''.join(f'<span style="white-space:nowrap">{square.format(*colour)}{plain(name)}</span>'
+                    for name, colour in zip(classes, palette))
+    return f'<div style="display:flex;flex-wrap:wrap;gap:.2em 1em;font-size:.85em">{names}</div>'
