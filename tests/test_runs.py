@@ -127,7 +127,7 @@ def test_nothing_printed_is_markup(capsys, runs, cli):
 
 def test_evaluate_says_over_how_many_classes(cli, runs, monkeypatch):
     iou = np.where(np.arange(19) < 13, .5, np.nan)
-    monkeypatch.setattr('lora_da_bench.studies.arms.evaluate', lambda *args, **options: iter([(1, iou)]))
+    monkeypatch.setattr('lora_da_bench.evidence.evaluation.evaluate', lambda *args, **options: iter([(1, iou)]))
     code, out, err = cli('evaluate', runs/'none-seed0')
     assert code == 0, err
     assert 'mIoU-19, over the 13 of 19 classes that are there' in ' '.join(out.split())

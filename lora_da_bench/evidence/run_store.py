@@ -34,14 +34,15 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from ..core.errors import BadInput, field_errors, printable, read_bytes, read_json, Unreadable
 from ..data.labels import label_image, LabelSpace
-from .measures import CURVE_MEASURES, Measure, measure_curves, MEASURES, networks_of
+from lora_da_bench.evidence.measures import (CURVE_MEASURES, FORM, LONGEST_TITLE, Measure, measure_curves, MEASURES,
+    networks_of)
 
 # %% ../../nbs/evidence/42_run_store.ipynb #b62462b1
 def is_first_process() -> bool:
     "Whether this process is the first, or the only one, of those that `accelerate launch` started"
     return os.environ.get('RANK', '0') == '0'
 
-# %% ../../nbs/evidence/42_run_store.ipynb #9b63ad86
+# %% ../../nbs/evidence/42_run_store.ipynb #854fa98b
 @contextmanager
 def reported(path: Path):
     "Turn a failure to write into one line that names the file and what to do"
@@ -50,7 +51,7 @@ def reported(path: Path):
         raise BadInput(f'{path}: cannot be written ({error.strerror}); everything written before is kept: '
                        'make room or choose another --out, and start the same command again') from error
 
-# %% ../../nbs/evidence/42_run_store.ipynb #66bf66bc
+# %% ../../nbs/evidence/42_run_store.ipynb #bd4ec3ab
 def write_atomic(
     path: Path,
     write: Callable[[Path], None],  # writes a file at the path it is given
@@ -75,12 +76,12 @@ def finite(value):
     if isinstance(value, (list, tuple)): return [finite(v) for v in value]
     return value
 
-# %% ../../nbs/evidence/42_run_store.ipynb #36c4616e
+# %% ../../nbs/evidence/42_run_store.ipynb #3586f4d3
 def to_json(value, **options) -> str:
     "A value as valid JSON"
     return json.dumps(finite(value), allow_nan=False, **options)
 
-# %% ../../nbs/evidence/42_run_store.ipynb #147660d3
+# %% ../../nbs/evidence/42_run_store.ipynb #40132037
 def write_json(path: Path, value):
     "Write a value as JSON, and remove what killed processes left of the same file"
     write_atomic(path, lambda p: p.write_text(to_json(value, indent=1) + '\n'))
@@ -106,13 +107,13 @@ def locked(folder: Path):
         yield
     finally: lock.release()
 
-# %% ../../nbs/evidence/42_run_store.ipynb #b9d81dc0
+# %% ../../nbs/evidence/42_run_store.ipynb #f399d2a3
 def remove_orphans(folder: Path):
     "Remove the temporary files of `write_atomic` that killed processes left in a run"
     for path in folder.rglob('.*.tmp'):
         if re.fullmatch(r'\..+\.\d+\.tmp', path.name): path.unlink(missing_ok=True)
 
-# %% ../../nbs/evidence/42_run_store.ipynb #f5730498
+# %% ../../nbs/evidence/42_run_store.ipynb #62156a81
 def one_writer(unless: Callable[[Path], object] = lambda folder: False):
     "Let a generator, whose first argument is a run's folder, hold it while it runs, `unless` there is nothing to write"
     def decorate(write):
@@ -127,7 +128,7 @@ def event_line(step: int, name: str, value: float) -> str:
     "A line of `metrics.jsonl`"
     return to_json(dict(step=step, name=name, value=float(value))) + '\n'
 
-# %% ../../nbs/evidence/42_run_store.ipynb #d15a655a
+# %% ../../nbs/evidence/42_run_store.ipynb #9b3b0810
 def cut_half_line(file):
     "Drop what a kill left of the last line of a file that is open for reading and writing in binary"
     if not file.seek(0, os.SEEK_END): return
@@ -176,13 +177,13 @@ def readable(path: Path):
     try: yield
     except OSError as error: raise Unreadable(f'{path}: cannot be read ({error.strerror or error})') from None
 
-# %% ../../nbs/evidence/42_run_store.ipynb #76c36512
+# %% ../../nbs/evidence/42_run_store.ipynb #3ad05323
 def read_text(path: Path) -> str:
     "A file's text, without a byte order mark; raises `Unreadable` where it is no file or not UTF-8"
     try: return read_bytes(path).decode('utf-8-sig')
     except UnicodeDecodeError: raise Unreadable(f'{path}: expected text, but it is binary or not UTF-8') from None
 
-# %% ../../nbs/evidence/42_run_store.ipynb #598acda6
+# %% ../../nbs/evidence/42_run_store.ipynb #8fbcaa20
 def is_there(path: Path) -> bool:
     "Whether there is anything of this name, even a broken link; raises `Unreadable` where that can't be known"
     with readable(path): return path.is_symlink() or path.exists()
@@ -196,7 +197,7 @@ class Event(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=300)]
     value: float | None
 
-# %% ../../nbs/evidence/42_run_store.ipynb #bfeb7b36
+# %% ../../nbs/evidence/42_run_store.ipynb #3f51b14a
 def read_events(folder: Path) -> list[dict]:
     """The events of `metrics.jsonl`, nan for a value that is not finite.
 
@@ -254,19 +255,19 @@ def read_config(folder: Path) -> dict:
     with field_errors(path, StoredRun): StoredRun.model_validate_json(json.dumps(config), strict=True)
     return config
 
-# %% ../../nbs/evidence/42_run_store.ipynb #d2fb51a8
+# %% ../../nbs/evidence/42_run_store.ipynb #b2d3f01d
 def read_metrics(folder: Path) -> pd.DataFrame:
     "A run's metrics, one row a step and one column a name"
     events = pd.DataFrame(read_events(folder), columns=['step', 'name', 'value'])
     return events.pivot_table(index='step', columns='name', values='value', aggfunc='last').rename_axis(columns=None)
 
-# %% ../../nbs/evidence/42_run_store.ipynb #8461a420
+# %% ../../nbs/evidence/42_run_store.ipynb #e1c64cd5
 class Divergence(BaseModel):
     "What `diverged.json` holds"
     step: Steps
     reason: Name
 
-# %% ../../nbs/evidence/42_run_store.ipynb #6a960da2
+# %% ../../nbs/evidence/42_run_store.ipynb #84f4f0d3
 def read_diverged(folder: Path) -> Divergence | None:
     "Where a run was stopped because its loss or weights were not finite, and what was found; None for other runs"
     path = Path(folder)/'diverged.json'
@@ -276,14 +277,14 @@ def read_diverged(folder: Path) -> Divergence | None:
 # %% ../../nbs/evidence/42_run_store.ipynb #9d82566b
 class Described(BaseModel):
     "What `measures.json` says of a measure"
-    title: Annotated[str, Field(min_length=1, max_length=40)]
-    form: Annotated[str, Field(pattern=r'^\.[0-6][f%]$')] = '.3f'
+    title: Annotated[str, Field(min_length=1, max_length=LONGEST_TITLE)]
+    form: Annotated[str, Field(pattern=FORM)] = '.3f'
     better: Literal['up', 'down'] | None = None
     of_run: Literal['last', 'mean'] | None = 'last'
     panel: bool = True
     needs_labels: bool = False
 
-# %% ../../nbs/evidence/42_run_store.ipynb #0a8ef4ae
+# %% ../../nbs/evidence/42_run_store.ipynb #54b34f13
 MeasureName = Annotated[str, Field(min_length=1, max_length=100, pattern='^[^/]+$')]
 
 class DescribedMeasures(BaseModel):
@@ -319,7 +320,7 @@ def weights_path(folder: Path) -> Path | None:
     "The weights of a finished run; None while it is not finished"
     return next((p for name in ('model', 'adapter') if (p := Path(folder)/f'{name}.safetensors').exists()), None)
 
-# %% ../../nbs/evidence/42_run_store.ipynb #60d13bf4
+# %% ../../nbs/evidence/42_run_store.ipynb #c0910157
 def finished_weights(folder: Path) -> Path:
     "The weights of a finished run; raises `BadInput` where there is no run, or one that is not finished"
     read_config(folder)
@@ -327,13 +328,13 @@ def finished_weights(folder: Path) -> Path:
     if path is None: raise BadInput(f'{folder}: the run is not finished; start its command again to go on')
     return path
 
-# %% ../../nbs/evidence/42_run_store.ipynb #d569a8e4
+# %% ../../nbs/evidence/42_run_store.ipynb #ba2d3df1
 def check_folder(root: Path):
     "Raises `BadInput` where there is no folder of this name"
     with readable(root):
         if not root.is_dir(): raise BadInput(f'{root}: no such folder; expected one with runs')
 
-# %% ../../nbs/evidence/42_run_store.ipynb #583d934e
+# %% ../../nbs/evidence/42_run_store.ipynb #6bc7226d
 def read_run(
     folder: Path,
 ) -> dict:  # `config.json`, and 'name', 'folder', 'metrics', 'measures' and 'diverged', a step or None
@@ -345,7 +346,7 @@ def read_run(
     return config | dict(name=folder.name, folder=folder, metrics=metrics, measures=read_measures(folder),
                          diverged=diverged.step if diverged else None)
 
-# %% ../../nbs/evidence/42_run_store.ipynb #7ab0e5df
+# %% ../../nbs/evidence/42_run_store.ipynb #230b9445
 def find_runs(
     root: Path,              # a folder of runs, or one run
 ) -> tuple[dict[str, dict], list[str]]:  # name -> `read_run`; one line for each folder that was skipped
@@ -371,7 +372,7 @@ def curve_of(run: dict, metric: str) -> list[float]:
     "The values of a metric in order of time; empty where the run has none"
     return run['metrics'][metric].dropna().tolist() if metric in run['metrics'] else []
 
-# %% ../../nbs/evidence/42_run_store.ipynb #ae5617e0
+# %% ../../nbs/evidence/42_run_store.ipynb #d6f9fedf
 def last(values: list[float]) -> float | None: return values[-1] if values else None
 
 # %% ../../nbs/evidence/42_run_store.ipynb #416f4e8f
@@ -431,7 +432,7 @@ def ran_with(config: dict) -> dict:
     "What a run ran with, for a result file"
     return {k: config[k] for k in ('command', 'versions', 'device', 'date', 'commit') if k in config}
 
-# %% ../../nbs/evidence/42_run_store.ipynb #9a365867
+# %% ../../nbs/evidence/42_run_store.ipynb #47700fac
 def arm_of(name: str) -> str:
     "A run's name without its seed and round: what it is compared as"
     return re.sub(r'-seed\d+(-round\d+)?$', '', name)
@@ -484,7 +485,7 @@ def report_columns(rows: list[dict], measures: dict[str, Measure]) -> list[Measu
     columns = [*CURVE_MEASURES.values(), *(m for m in measures.values() if m.of_run)]
     return [m for m in columns if m.name in present]
 
-# %% ../../nbs/evidence/42_run_store.ipynb #e45d6de6
+# %% ../../nbs/evidence/42_run_store.ipynb #58468372
 def report_line(row: dict, network: str, numbers: dict[str, float], columns: list[Measure]) -> dict[str, str]:
     "One network of a run, in text"
     name = run_label(row) + ('' if row['finished'] or row['diverged'] is not None else ' …')
@@ -528,19 +529,19 @@ def markdown(table: pd.DataFrame) -> str:
 # %% ../../nbs/evidence/42_run_store.ipynb #32e799f8
 def step_folder(step: int) -> str: return f'step-{step:06d}'
 
-# %% ../../nbs/evidence/42_run_store.ipynb #429e3dc2
+# %% ../../nbs/evidence/42_run_store.ipynb #afd92ef5
 def snapshot_steps(folder: Path) -> list[int]:
     "The steps at which a run took snapshots, in order"
     with readable(folder): names = [p.name for p in (Path(folder)/'snapshots').glob('step-*')]
     found = [re.fullmatch(r'step-([0-9]{6,9})', name) for name in names]
     return sorted(step for m in found if m and step_folder(step := int(m[1])) == m[0])
 
-# %% ../../nbs/evidence/42_run_store.ipynb #97d83856
+# %% ../../nbs/evidence/42_run_store.ipynb #82f089a9
 def probes(folder: Path) -> list[str]:
     "The numbers of a run's probe images"
     with readable(folder): return sorted(p.stem for p in (Path(folder)/'snapshots'/'input').glob('*.png'))
 
-# %% ../../nbs/evidence/42_run_store.ipynb #596b62ff
+# %% ../../nbs/evidence/42_run_store.ipynb #ace802ab
 MOST_PIXELS = 2**26  # of a picture that is shown: 8192 x 8192
 
 def read_picture(path: Path) -> Image.Image | None:
@@ -558,7 +559,7 @@ def read_picture(path: Path) -> Image.Image | None:
             if isinstance(error, Unreadable) or getattr(error, 'strerror', None): raise
             raise Unreadable(f'{path}: expected a PNG, but it is cut off or damaged ({type(error).__name__})') from None
 
-# %% ../../nbs/evidence/42_run_store.ipynb #7aee91ea
+# %% ../../nbs/evidence/42_run_store.ipynb #abd808b2
 def read_snapshot(folder: Path, *place: str) -> Image.Image | None:
     "A PNG below `snapshots/`; see `read_picture`"
     return read_picture(Path(folder).joinpath('snapshots', *place[:-1], f'{place[-1]}.png'))
@@ -566,7 +567,7 @@ def read_snapshot(folder: Path, *place: str) -> Image.Image | None:
 # %% ../../nbs/evidence/42_run_store.ipynb #db50db45
 def labels_folder(folder: Path) -> Path: return Path(folder)/'pseudo-labels'
 
-# %% ../../nbs/evidence/42_run_store.ipynb #0d6cca37
+# %% ../../nbs/evidence/42_run_store.ipynb #26efceb2
 def labelled_frames(folder: Path) -> list[str]:
     "The names of the target frames that a run has labelled, those that can be looked at with their input first"
     with readable(folder):
@@ -574,7 +575,7 @@ def labelled_frames(folder: Path) -> list[str]:
         names, seen = (sorted(p.stem for p in place.glob('*.png')) for place in places)
     return sorted(names, key=lambda n: n not in seen)
 
-# %% ../../nbs/evidence/42_run_store.ipynb #43e9eafa
+# %% ../../nbs/evidence/42_run_store.ipynb #00c42044
 def read_labels(folder: Path, *place: str) -> Image.Image | None:
     "A PNG below `pseudo-labels/`; see `read_picture`"
     return read_picture(labels_folder(folder).joinpath(*place[:-1], f'{place[-1]}.png'))
