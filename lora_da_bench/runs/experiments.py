@@ -261,7 +261,7 @@ def setting_suffix(settings: list[str]) -> str:
     return text if len(text) <= 60 else f'-set={hashlib.sha1(text.encode()).hexdigest()[:12]}'
 
 # %% ../../nbs/runs/50_experiments.ipynb #9670e6da
-ADAPTATION_ONLY = 'stabilizers', 'recipes', 'recipe', 'rounds', 'steps', 'lr', 'final_lr'  # fields
+ADAPTATION_ONLY = 'stabilizers', 'recipes', 'recipe', 'rounds', 'steps', 'lr', 'final_lr', 'score_weights', 'average_decay'  # fields
 
 def source_settings(settings: list[str]) -> list[str]:
     "The settings that concern source training as well"

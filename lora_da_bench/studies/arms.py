@@ -53,11 +53,12 @@ def chain(
     arm: Arm,
     seed: int = 0,
     root: str | None = None,
+    source: str = 'source',  # what the source model's run is called, less its seed
 ) -> dict[str, Config]:  # run name -> its configuration, in order
     "The runs of an arm"
     preset = arm.preset
     config = Config(preset=preset, recipe=arm.recipe, stabilizer=arm.stabilizer, seed=seed, steps=preset.steps, root=root,
-                    source=f'source-seed{seed}' if preset.start == 'source' else None)
+                    source=f'{source}-seed{seed}' if preset.start == 'source' else None)
     if config.model_copy(update=dict(labels='any')).target_labels != 'offline': return {f'{name}-seed{seed}': config}
     names = [f'{name}-seed{seed}-round{r}' for r in range(preset.rounds + 1)]
     return {n: config.model_copy(update=dict(round=r, labels=names[r - 1] if r else None)) for r, n in enumerate(names)}
@@ -92,7 +93,8 @@ def load_surveyed(preset: Preset, root: Path | None):  # a generator of (what, f
 # %% ../../nbs/studies/61_arms.ipynb #df63a88d
 def source_preset(preset: Preset) -> Preset:
     "A preset without what only concerns adaptation: presets that differ in nothing else can share a source model"
-    return preset.model_copy(update=dict(stabilizers={}, recipes={}, recipe='source', rounds=1, steps=preset.source_steps, lr=preset.source_lr, final_lr=0.))
+    return preset.model_copy(update=dict(stabilizers={}, recipes={}, recipe='source', rounds=1, steps=preset.source_steps, lr=preset.source_lr,
+                                         final_lr=0., score_weights=None, average_decay=.99))
 
 # %% ../../nbs/studies/61_arms.ipynb #dcf746c0
 def run_arms(
@@ -101,10 +103,11 @@ def run_arms(
     arms: dict[str, Arm],
     seed: int = 0,
     root: Path | None = None,         # of the dataset's files
+    source: str = 'source',           # what the source model's run is called, less its seed
 ) -> Iterator[tuple[str, int, int]]:  # run, step just done, its number of steps
     "Train a source model if the arms start from one, then all arms in turns"
     out, resolved = Path(out), root and str(Path(root).resolve())
-    chains = {name: chain(name, arm, seed, resolved) for name, arm in arms.items()}
+    chains = {name: chain(name, arm, seed, resolved, source) for name, arm in arms.items()}
     for configs in chains.values():  # a misspelt name is told now, not after the source training
         for config in configs.values(): config.create_stabilizer(), config.create_terms()
     check_encoder(preset.model, preset.weights)
@@ -115,9 +118,10 @@ def run_arms(
     for configs in chains.values():
         for config in configs.values(): needs_labels(config, domains)
     if any(arm.preset.start == 'source' for arm in arms.values()):
-        source, config = f'source-seed{seed}', Config(preset=source_preset(preset), recipe='source', seed=seed, steps=preset.source_steps, root=resolved)
+        name = f'{source}-seed{seed}'
+        config = Config(preset=source_preset(preset), recipe='source', seed=seed, steps=preset.source_steps, root=resolved)
         with telling_out_of_memory(config, len(domains.space)):
-            for step in train(out/source, config, domains): yield source, step, config.steps
+            for step in train(out/name, config, domains): yield name, step, config.steps
     yield from take_turns({name: run_chain(out, configs, domains) for name, configs in chains.items()})
 
 # %% ../../nbs/studies/61_arms.ipynb #d7b5e60a

@@ -6,9 +6,9 @@
 __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'PLUGINS', 'REGISTRIES', 'command', 'Out', 'Root', 'PresetName',
            'Settings', 'Seeds', 'Smoke', 'How', 'Run', 'LOOK', 'WHOLE', 'data', 'main', 'tell', 'program',
            'named_plugins', 'load_plugins', 'show_version', 'load_first', 'import_names', 'names_cache', 'known_names',
-           'ListsNames', 'show_progress', 'run_to_end', 'chosen_preset', 'create_arms', 'load', 'free_port', 'answers',
-           'listen', 'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right', 'quickstart',
-           'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'duration', 'show_estimate',
+           'ListsNames', 'show_progress', 'run_to_end', 'chosen_preset', 'create_arms', 'source_name', 'load',
+           'free_port', 'answers', 'listen', 'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right',
+           'quickstart', 'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'duration', 'show_estimate',
            'show_unlike_public', 'flat_fields', 'show_rows', 'presets', 'list_presets', 'check', 'read_parts',
            'first_of_a_kind', 'size_counts', 'show_facts', 'show_shares', 'show_seen_sizes', 'show_overlays', 'report',
            'show_report', 'show_columns', 'predict', 'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores',
@@ -204,6 +204,12 @@ def create_arms(preset, recipe: str, stabilizers: list[str], settings: list[str]
     from lora_da_bench.studies.arms import Arm, arm_name
     return {arm_name(recipe, s) + setting_suffix(settings or []): Arm(preset, recipe, s) for s in stabilizers}
 
+# %% ../../nbs/views/71_cli.ipynb #71e32c7a
+def source_name(settings: list[str] | None) -> str:
+    "What a source model's run is called, less its seed: it tells the settings that concern it"
+    from lora_da_bench.runs.experiments import setting_suffix, source_settings
+    return 'source' + setting_suffix(source_settings(settings or []))
+
 # %% ../../nbs/views/71_cli.ipynb #1082e31a
 def load():
     "Import what trains, saying so; keep what reads settings of its own from the network"
@@ -344,7 +350,7 @@ def compare(out: Path, preset, seeds: int, root: Path | None, settings: list[str
     "The runs of the quickstart: (run, step, steps)"
     from lora_da_bench.studies.arms import run_arms
     arms = create_arms(preset, 'plain', ['none', 'ema', 'lora'], settings)
-    for seed in range(seeds): yield from run_arms(out, preset, arms, seed, root)
+    for seed in range(seeds): yield from run_arms(out, preset, arms, seed, root, source_name(settings))
 
 # %% ../../nbs/views/71_cli.ipynb #355b301e
 @command()
@@ -369,9 +375,9 @@ def train(
     chosen = chosen_preset(preset, settings)
     longer, recipe = chosen.model_copy(update=dict(steps=steps or chosen.steps)), recipe or chosen.recipe
     arms = create_arms(longer, recipe, [stabilizer], settings)
-    runs = [run for name, arm in arms.items() for run in chain(name, arm, seed)]
+    runs = [run for name, arm in arms.items() for run in chain(name, arm, seed, source=source_name(settings))]
     if dry_run: return show_plan(longer, recipe, stabilizer, root, runs)
-    run_to_end(run_arms(out, chosen, arms, seed, root))
+    run_to_end(run_arms(out, chosen, arms, seed, root, source_name(settings)))
     show_report(out, runs=runs)
 
 # %% ../../nbs/views/71_cli.ipynb #c1cff60a
