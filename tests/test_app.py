@@ -135,10 +135,10 @@ def test_a_measure_of_a_plugin_is_shown_without_the_plugin(open_page, quickstart
     assert page.title() == 'lora_da_bench' and not page.problems
 
 
-def test_labels_round_by_round(open_page, published, small_published, tmp_path):
+def test_labels_round_by_round(cli, open_page, published, small_published, tmp_path):
     "What passes from round to round can be looked at, frame by frame"
-    train = command('train', '--preset', small_published(rounds=2), '--root', published, '--stabilizer', 'lora', '--out', tmp_path/'out')
-    assert subprocess.run(train, capture_output=True).returncode == 0
+    train = 'train', '--preset', small_published(rounds=2), '--root', published, '--stabilizer', 'lora', '--out', tmp_path/'out'
+    assert cli(*train)[0] == 0
     page, _ = open_page(tmp_path/'out')
     pictures = "() => document.querySelector('#labels .js-plotly-plot')?.data?.map(t => t.source ?? '')"
     page.wait_for_function(f"() => ({pictures})()?.length > 0", timeout=30_000)

@@ -206,7 +206,7 @@ def test_another_run_in_the_folder(cli, runs):
     assert (runs/'source-seed0/config.json').read_text() == before
 
 
-def test_full_disk(quickstart, tmp_path):
+def test_full_disk(cli, tmp_path):
     "The operating system refuses to write more: one line, and what was written before is whole"
     limited = ('import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
                'resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)); '
@@ -216,7 +216,7 @@ def test_full_disk(quickstart, tmp_path):
     runs, skipped = find_runs(tmp_path/'out')
     assert list(runs) == ['source-seed0'] and not skipped and len(runs['source-seed0']['metrics']) > 0
     assert not list((tmp_path/'out').rglob('*.tmp'))
-    assert subprocess.run(command('quickstart', '--smoke', '--no-app', '--out', tmp_path/'out'), capture_output=True).returncode == 0
+    assert cli('quickstart', '--smoke', '--no-app', '--out', tmp_path/'out')[0] == 0
 
 
 def test_hub_out_of_reach(tmp_path):

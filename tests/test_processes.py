@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group('processes')  # they share a run, and take 
 TINY = PRESETS['streetscenes'].model_copy(update=dict(
     data=dict(frames=(16, 12, 6)), size=(48, 96), crop=(32, 48), batch_size=4, drop_path=0., source_steps=4, steps=4, source_lr=5e-4, lr=1e-4, rounds=1, eval_every=2, seen=4, probes=1, warmup=1,
     stabilizers={'lora': {'head': 'adapters', 'rank': 4}},
-    recipes={'transda': {'source_view': 'weak', 'target_view': 'weak'}, 'plain': {'student_view': 'weak', 'alignment': 'class'}}))
+    recipes={'transda': {'source_view': 'weak', 'target_view': 'weak'}, 'plain': {'self-training': {'student_view': 'weak'}, 'adversary': {'form': 'class'}}}))
 
 
 def start(n: int, out: Path, *more) -> subprocess.Popen:

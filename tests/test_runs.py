@@ -73,7 +73,7 @@ def test_a_measure_of_a_plugin_is_in_the_report_without_the_plugin(cli, runs):
     (runs/'lora-seed0/measures.json').write_text(json.dumps(description))
     table = [line.strip('| ').split(' | ') for line in cli('report', runs, '--format', 'md')[1].splitlines()]
     rows = {(row[0], row[1]): dict(zip(table[0], row)) for row in table[2:]}
-    assert rows['lora-seed0', 'student']['label entropy'] == '12.50%' and rows['ema-seed0', 'average']['label entropy'] == '–'
+    assert rows['lora-seed0', 'raw']['label entropy'] == '12.50%' and rows['ema-seed0', 'average']['label entropy'] == '–'
     assert rows['lora-seed0', 'raw']['final'] == '0.125'
     assert 'entropy' in cli('report', runs)[1]
     (runs/'lora-seed0/measures.json').write_text(json.dumps(dict(entropy=dict(title='x', form='.999f'))))
