@@ -68,13 +68,13 @@ def test_a_report_does_not_load_torch(runs):
 def test_a_measure_of_a_plugin_is_in_the_report_without_the_plugin(cli, runs):
     "Its title and format are the run's, damaged ones are told; another network of the run has a row"
     with open(runs/'lora-seed0/metrics.jsonl', 'a') as file:
-        for name in ('entropy', 'target_miou/raw'): file.write(json.dumps(dict(step=20, name=name, value=.125)) + '\n')
+        for name in ('entropy', 'target_miou/average'): file.write(json.dumps(dict(step=20, name=name, value=.125)) + '\n')
     description = json.loads((runs/'lora-seed0/measures.json').read_text()) | dict(entropy=dict(title='label entropy', form='.2%'))
     (runs/'lora-seed0/measures.json').write_text(json.dumps(description))
     table = [line.strip('| ').split(' | ') for line in cli('report', runs, '--format', 'md')[1].splitlines()]
     rows = {(row[0], row[1]): dict(zip(table[0], row)) for row in table[2:]}
     assert rows['lora-seed0', 'raw']['label entropy'] == '12.50%' and rows['ema-seed0', 'average']['label entropy'] == '–'
-    assert rows['lora-seed0', 'raw']['final'] == '0.125'
+    assert rows['lora-seed0', 'average']['final'] == '0.125'
     assert 'entropy' in cli('report', runs)[1]
     (runs/'lora-seed0/measures.json').write_text(json.dumps(dict(entropy=dict(title='x', form='.999f'))))
     assert f'skipped: {runs}/lora-seed0/measures.json: ' in ' '.join(cli('report', runs)[2].split())

@@ -7,9 +7,11 @@ __all__ = ['unknown', 'options_of', 'check_options', 'unknown_option', 'Registry
 
 # %% ../../nbs/core/03_registry.ipynb #252de097
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +85,7 @@ def load_plugin(plugin: str):
         except ImportError as error: raise BadInput(f"--plugin: '{plugin}': expected a file that ends in .py or a module that can be imported ({error})") from None
     path = Path(plugin)
     read_bytes(path, 'expected a Python file')
-    name = f'lora_da_bench_plugin_{path.stem}'
+    name = f'lora_da_bench_plugin_{path.stem}_{hashlib.sha1(os.fsencode(path.resolve())).hexdigest()[:8]}'  # two files may have one name
     if name in sys.modules: return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -36,7 +36,7 @@ from ..method.stabilizers import STABILIZERS, Stabilizer, saved_tensors
 from ..method.students import learnt_tensors, trainable_parameters
 from ..model.lora_layers import run_as_peft
 from ..model.segmenter import Output
-from ..runs.checkpoints import arranged, batch_views, create_learner, initial_model
+from ..runs.checkpoints import to_device, batch_views, create_learner, initial_model
 from ..runs.experiments import Config, load_domains, Preset, PRESETS
 from ..runs.training import step_views
 from .dry_step import (Counts, OneDevice, free_memory, memory_advice, predict_step, random_batch,
@@ -164,7 +164,7 @@ def create_candidate(name: str, preset: Preset, n_classes: int, accelerator: Acc
     config = candidate_config(preset, name)
     model = initial_model(Path(), config, n_classes)
     if name == 'reference': return create_learner(config, model.to(accelerator.device), n_classes, accelerator, Reference)
-    return create_learner(config, arranged(model, accelerator.device), n_classes, accelerator)
+    return create_learner(config, to_device(model, accelerator.device), n_classes, accelerator)
 
 # %% ../../nbs/studies/63_cost.ipynb #4289b072
 def count(learner: Learner, batch: Batch) -> dict[str, int]:

@@ -17,7 +17,7 @@ from ..method.learner import Learner, warmup_steps
 from ..method.stabilizers import stabilizer_options
 from ..method.students import trainable_parameters
 from ..method.terms import describe_optimizer
-from ..runs.checkpoints import arranged, create_learner, initial_model
+from ..runs.checkpoints import to_device, create_learner, initial_model
 from ..runs.experiments import Config, Preset, unlike_public
 from ..runs.training import step_views
 from .arms import Arm, arm_name, chain
@@ -34,7 +34,7 @@ def measure_steps(
     preset = arm.preset.model_copy(update=dict(source_crop=sizes[0], crop=sizes[1], batch_size=2, weights='random', compile=False))
     config = Config(preset=preset, recipe=arm.recipe, stabilizer=arm.stabilizer, steps=100, labels='any')
     accelerator = create_accelerator()
-    learner = create_learner(config, arranged(initial_model(Path(), config, n_classes), accelerator.device), n_classes, accelerator)
+    learner = create_learner(config, to_device(initial_model(Path(), config, n_classes), accelerator.device), n_classes, accelerator)
     batch = random_batch(config, n_classes, accelerator.device)
     learner.step(batch)
     start = clock(accelerator.device)
