@@ -96,6 +96,7 @@ class Learner:
             if self.stabilizer.reuses_pass:
                 step.__dict__.update({'taught': output for x, output in zip(images, outputs) if x is step.batch.target})
             losses = {name: loss for terms, output in zip(passes, outputs) for term in terms for name, loss in term.losses(output, step).items()}
+        del outputs  # the backward pass does not need them
         self.accelerator.backward(sum(losses.values()))
         return losses
 
