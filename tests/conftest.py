@@ -10,9 +10,13 @@ import pytest
 from filelock import FileLock
 
 
+FIRST = ('test_two_processes', 'test_dry_run_of', 'test_cost_that', 'test_a_killed_round', 'test_going_on', 'test_full_disk', 'test_cost',
+         'test_the_slider', 'test_a_target', 'test_the_published', 'test_frames_as_large', 'test_rounds')
+
+
 def pytest_collection_modifyitems(items):
-    "What takes longest begins first, so that no worker is left alone with it"
-    items.sort(key=lambda item: 'test_processes' not in item.nodeid)
+    "What takes longest begins first, and while one worker makes a run that tests share, the other has something else to do"
+    items.sort(key=lambda item: next((i for i, name in enumerate(FIRST) if item.name.startswith(name)), len(FIRST)))
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -17,8 +17,6 @@ import lora_da_bench
 from lora_da_bench.runs.experiments import PRESETS
 from lora_da_bench.evidence.run_store import read_config, read_metrics, weights_path
 
-pytestmark = pytest.mark.xdist_group('processes')  # they share a run, and take both cores
-
 # at low rates: Adam makes whole steps of rounding where a gradient is nearly zero, and the dynamic weights stretch what comes of it
 TINY = PRESETS['streetscenes'].model_copy(update=dict(
     data=dict(frames=(16, 12, 6)), size=(48, 96), crop=(32, 48), batch_size=4, drop_path=0., source_steps=4, steps=4, source_lr=5e-4, lr=1e-4, rounds=1, eval_every=2, seen=4, probes=1, warmup=1,
