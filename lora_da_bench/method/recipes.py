@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ..core.errors import BadInput, field_errors
+from ..core.errors import field_errors
 from ..core.registry import Registry, unknown
 from .terms import TERMS, Term
 
@@ -60,6 +60,6 @@ def create_terms(recipe: Recipe, labelled: bool = True) -> dict[str, Term]:
     return {name: term for name, term in terms.items() if labelled or term.labels != 'offline'}
 
 # %% ../../nbs/method/36_recipes.ipynb #439923e7
-def target_labels(recipe: Recipe) -> str:
-    "Which labels of the target the recipe learns from: 'none', 'online', 'offline' or 'truth'"
-    return next((term.labels for term in create_terms(recipe).values() if term.labels != 'none'), 'none')
+def target_labels(terms: dict[str, Term]) -> str:
+    "Which labels of the target these terms learn from: 'none', 'online', 'offline' or 'truth'"
+    return next((term.labels for term in terms.values() if term.labels != 'none'), 'none')

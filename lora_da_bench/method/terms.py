@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TERMS', 'Batch', 'create_batch', 'Step', 'Setting', 'Term', 'describe_optimizer', 'SourceLoss', 'SelfTraining',
-           'Reading', 'Adversary', 'prepared']
+           'Reading', 'Adversary']
 
 # %% ../../nbs/method/35_terms.ipynb #57783245
 from contextlib import nullcontext
@@ -244,9 +244,3 @@ class Adversary(Term):
     def set_extra_state(self, state):
         self.optimizer.load_state_dict(state['optimizer'])
         self.schedule.load_state_dict(state['schedule'])
-
-# %% ../../nbs/method/35_terms.ipynb #35d780ed
-def prepared(term: Term, setting: Setting) -> Term:
-    "The term with its networks built"
-    term.prepare(setting)
-    return term

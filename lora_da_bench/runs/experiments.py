@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, ValidationEr
 from ..core.errors import BadInput, field_errors, first_problem, printable, read_json
 from ..core.registry import Registry, options_of, unknown
 from ..data.datasets import DATASETS, Domains, open_domains
-from ..method.recipes import RECIPES, Recipe, create_recipe, create_terms
+from ..method.recipes import RECIPES, Recipe, create_recipe, create_terms, target_labels
 from ..method.stabilizers import Stabilizer, create_stabilizer, stabilizer_options
 from ..method.terms import TERMS, Term
 
@@ -301,7 +301,7 @@ class Config(BaseModel):
     @property
     def target_labels(self) -> str:
         "Which labels of the target the run learns from: 'none', 'online', 'offline' or 'truth'"
-        return next((term.labels for term in self.create_terms().values() if term.labels != 'none'), 'none')
+        return target_labels(self.create_terms())
 
     def create_stabilizer(self) -> Stabilizer:
         "The run's stabilizer, with the preset's options for it; raises `BadInput` where it can't reuse the student's pass as it should"
