@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import second_process
 
 FIRST = ('test_two_processes', 'test_dry_run_of', 'test_cost_that', 'test_a_killed_round', 'test_going_on', 'test_full_disk', 'test_cost',
          'test_the_slider', 'test_a_target', 'test_the_published', 'test_frames_as_large', 'test_rounds')
@@ -43,11 +44,23 @@ def made_once(tmp_path_factory, worker_id):
 
 
 @pytest.fixture(scope='session')
-def quickstart(made_once) -> Path:
+def second(tmp_path_factory):
+    "Start the command in a second process (see `second_process`); what is left of them at the end is killed"
+    folder, started = tmp_path_factory.mktemp('second'), []
+    def start(*words, **how) -> second_process.Second:
+        started.append(second_process.start(folder, *words, **how))
+        return started[-1]
+    yield start
+    for each in started:
+        if each.poll() is None: each.kill()
+
+
+@pytest.fixture(scope='session')
+def quickstart(made_once, second) -> Path:
     "The main job, tiny, in a process of its own: a folder with a source run and three adaptations"
     def make(folder):
-        run = subprocess.run(command('quickstart', '--smoke', '--no-app', '--out', folder), capture_output=True, text=True, timeout=180)
-        assert run.returncode == 0, run.stderr
+        code, _, said = second('quickstart', '--smoke', '--no-app', '--out', folder).wait()
+        assert code == 0, said
     return made_once('quickstart', make)
 
 
@@ -72,15 +85,15 @@ def cli(capsys, monkeypatch):
 
 
 @pytest.fixture
-def serve():
-    "Start the app on a folder of runs in a process of its own; returns its URL and how long it took"
+def serve(second):
+    "Start the app on a folder of runs in a process of its own, a fresh one or a second one; returns its URL and how long it took"
     processes = []
-    def start(folder: Path) -> tuple[str, float]:
+    def start(folder: Path, fresh: bool = False) -> tuple[str, float]:
         with socket.socket() as s:
             s.bind(('127.0.0.1', 0))
             port = s.getsockname()[1]
-        begun = time.monotonic()
-        processes.append(subprocess.Popen(command('app', folder, '--port', port)))
+        begun, words = time.monotonic(), ('app', folder, '--port', port)
+        processes.append(subprocess.Popen(command(*words)) if fresh else second(*words))
         from lora_da_bench.views.cli import answers
         url = f'http://127.0.0.1:{port}'
         while time.monotonic() < begun + 60:
@@ -88,7 +101,7 @@ def serve():
             time.sleep(.05)
         raise TimeoutError('the app did not start')
     yield start
-    for process in processes: process.terminate(); process.wait()
+    for process in processes: process.kill(); process.wait()
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, serve):
-    def open(folder):
-        url, seconds = serve(folder)
+    def open(folder, fresh=False):
+        url, seconds = serve(folder, fresh)
         page = browser.new_page(viewport=dict(width=1400, height=1900))
         page.problems, page.elsewhere = [], []
         page.on('pageerror', lambda e: page.problems.append(str(e)))
@@ -47,7 +47,7 @@ def drawn(page): page.wait_for_function("() => document.querySelector('#grid .js
 
 
 def test_the_slider_moves_all_columns(open_page, quickstart, tmp_path):
-    page, seconds = open_page(quickstart)
+    page, seconds = open_page(quickstart, fresh=True)
     drawn(page)
     assert seconds < 20   # the aim is 5 s; a busy machine gets room
     assert page.evaluate("() => document.querySelector('#grid .js-plotly-plot').data.length") == 20   # 4 runs x 5 pictures

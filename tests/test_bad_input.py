@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -144,11 +146,10 @@ def test_other_size(cli, camvid, tmp_path):
 def cut_off(path): path.write_bytes(path.read_bytes()[:700])
 
 
-def test_broken_frame_is_reported_and_skipped(camvid, tmp_path):
+def test_broken_frame_is_reported_and_skipped(second, camvid, tmp_path):
     cut_off(camvid/'train/0016E5_1.jpg')
-    done = subprocess.run(command('train', '--preset', camvid_preset(tmp_path), '--root', camvid, '--steps', '4', '--out', tmp_path/'out'), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count('skipped: ') == 2 and '0016E5_1.jpg: expected a JPEG or PNG image' in done.stderr   # once a run
+    code, _, said = second('train', '--preset', camvid_preset(tmp_path), '--root', camvid, '--steps', '4', '--out', tmp_path/'out').wait()
+    assert code == 0 and said.count('skipped: ') == 2 and '0016E5_1.jpg: expected a JPEG or PNG image' in said, said   # once a run
     runs, _ = find_runs(tmp_path/'out')
     assert all(run['metrics'].unreadable_files.iloc[-1] == 1 for run in runs.values()) and len(runs) == 2
 
@@ -206,13 +207,14 @@ def test_another_run_in_the_folder(cli, runs):
     assert (runs/'source-seed0/config.json').read_text() == before
 
 
-def test_full_disk(cli, tmp_path):
+def small_files_only():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+
+def test_full_disk(cli, second, tmp_path):
     "The operating system refuses to write more: one line, and what was written before is whole"
-    limited = ('import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
-               'resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)); '
-               'from lora_da_bench.views.cli import main; sys.argv[0] = "lora-da-bench"; main()')
-    done = subprocess.run([sys.executable, '-c', limited, 'quickstart', '--smoke', '--no-app', '--out', tmp_path/'out'], capture_output=True, text=True)
-    is_one_line((done.returncode, done.stdout, done.stderr), 'source-seed0/', 'cannot be written (File too large)', 'start the same command again')
+    is_one_line(second('quickstart', '--smoke', '--no-app', '--out', tmp_path/'out', prepare=small_files_only).wait(), 'source-seed0/', 'cannot be written (File too large)', 'start the same command again')
     runs, skipped = find_runs(tmp_path/'out')
     assert list(runs) == ['source-seed0'] and not skipped and len(runs['source-seed0']['metrics']) > 0
     assert not list((tmp_path/'out').rglob('*.tmp'))

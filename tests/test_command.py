@@ -96,11 +96,11 @@ def test_a_run_that_diverges_is_called_so(cli, runs, tmp_path):
 
 
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
-def test_killed_and_started_again(how, cli, quickstart, tmp_path):
+def test_killed_and_started_again(how, cli, second, quickstart, tmp_path):
     "A run that is killed in a second process goes on from its snapshot, and ends like one that was left alone"
     shutil.copytree(quickstart/'source-seed0', tmp_path/'source-seed0')
-    train = command('quickstart', '--smoke', '--no-app', '--out', tmp_path)
-    process = subprocess.Popen(train, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    train = 'quickstart', '--smoke', '--no-app', '--out', tmp_path
+    process = second(*train)
     deadline = time.monotonic() + 120
     while not (tmp_path/'lora-seed0/resume/state.pt').exists():
         assert process.poll() is None and time.monotonic() < deadline
@@ -109,17 +109,17 @@ def test_killed_and_started_again(how, cli, quickstart, tmp_path):
         process.send_signal(signal.SIGSTOP)
         state = lambda: {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob('*')}
         before = state()
-        is_one_line(cli(*train[3:]), 'none-seed0: another process is writing this run')
+        is_one_line(cli(*train), 'none-seed0: another process is writing this run')
         assert state() == before
     process.send_signal(how)
-    _, said = process.communicate()
+    code, _, said = process.wait()
     assert not weights_path(tmp_path/'lora-seed0')
     if how == signal.SIGKILL:   # in the middle of two files
         with open(tmp_path/'lora-seed0/metrics.jsonl', 'a') as file: file.write('{"step": 10, "na')
         (tmp_path/'lora-seed0/snapshots/.00.png.1.tmp').write_bytes(b'half')
     if how == signal.SIGINT:
-        assert process.returncode == 130 and 'start the same command again' in said and 'Traceback' not in said
-    assert cli(*train[3:])[0] == 0
+        assert code == 130 and 'start the same command again' in said and 'Traceback' not in said
+    assert cli(*train)[0] == 0
     assert not list(tmp_path.rglob('*.tmp'))
     for name in ('none-seed0', 'ema-seed0', 'lora-seed0'):
         assert weights_path(tmp_path/name).read_bytes() == weights_path(quickstart/name).read_bytes()

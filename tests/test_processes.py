@@ -1,19 +1,21 @@
-"One run, shared by two processes on the CPU, as `accelerate launch` starts them."
+"One run, shared by two processes on the CPU."
 
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 import lora_da_bench
+from second_process import Second
+from without_chance import without_chance
 from lora_da_bench.runs.experiments import PRESETS
 from lora_da_bench.evidence.run_store import read_config, read_metrics, weights_path
 
@@ -24,29 +26,30 @@ TINY = PRESETS['streetscenes'].model_copy(update=dict(
     recipes={'transda': {'source_view': 'weak', 'target_view': 'weak'}, 'plain': {'self-training': {'student_view': 'weak'}, 'adversary': {'form': 'class'}}}))
 
 
-def start(n: int, out: Path, *more) -> subprocess.Popen:
+def start(second, n: int, out: Path, *more) -> list[Second]:
     "The training command, by n processes"
     (out.parent/'tiny.json').write_text(TINY.model_dump_json())
-    launch = [] if n == 1 else ['-m', 'accelerate.commands.accelerate_cli', 'launch', '--multi_gpu', '--num_processes', str(n), '--num_machines', '1', '--main_process_port', '0']
-    command = [sys.executable, *launch, str(Path(__file__).with_name('without_chance.py')), 'train', '--preset', str(out.parent/'tiny.json'), '--out', str(out), *more]
-    env = os.environ | dict(ACCELERATE_USE_CPU='1', OMP_NUM_THREADS='1')
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    shared = lambda rank: dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), LOCAL_WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    return [second('train', '--preset', out.parent/'tiny.json', '--out', out, *more, prepare=without_chance,
+                   env=dict(ACCELERATE_USE_CPU='1') | (shared(rank) if n > 1 else {})) for rank in range(n)]
 
 
-def train(n: int, out: Path, *more) -> Path:
-    process = start(n, out, *more)
-    said, problem = process.communicate(timeout=300)
-    assert process.returncode == 0, problem
-    assert said.count('mIoU on held-out') == 1  # one process talks
-    return out
+def train(second, n: int, out: Path, *more):
+    for rank, process in enumerate(start(second, n, out, *more)):
+        code, said, problem = process.wait()
+        assert code == 0, problem
+        assert said.count('mIoU on held-out') == (rank == 0)  # one process talks
 
 
 @pytest.fixture(scope='session')
-def alone(made_once) -> Path:
+def alone(made_once, second) -> Path:
     "Rounds with EMA, and a run with LoRA from the same source model, by one process"
     def make(folder):
         folder.mkdir()
-        for recipe, stabilizer in (('transda', 'ema'), ('plain', 'lora')): train(1, folder/'runs', '--recipe', recipe, '--stabilizer', stabilizer)
+        for recipe, stabilizer in (('transda', 'ema'), ('plain', 'lora')): train(second, 1, folder/'runs', '--recipe', recipe, '--stabilizer', stabilizer)
     return made_once('alone', make)/'runs'
 
 
@@ -59,8 +62,14 @@ def assert_same_curves(a: Path, b: Path):
 
 
 def test_two_processes_train_the_run_of_one(alone, tmp_path):
-    "Two images each or four in one: the same losses, step by step, source model, warm-up, labels and round"
-    together = train(2, tmp_path/'runs', '--recipe', 'transda', '--stabilizer', 'ema')
+    "As `accelerate launch` starts them, two images each or four in one: the same losses, step by step, source model, warm-up, labels and round"
+    (tmp_path/'tiny.json').write_text(TINY.model_dump_json())
+    launch = '-m', 'accelerate.commands.accelerate_cli', 'launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--main_process_port', '0'
+    done = subprocess.run([sys.executable, *launch, Path(__file__).with_name('without_chance.py'), 'train', '--preset', tmp_path/'tiny.json', '--out', tmp_path/'runs',
+                           '--recipe', 'transda', '--stabilizer', 'ema'], env=os.environ | dict(ACCELERATE_USE_CPU='1'), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('mIoU on held-out') == 1  # one process talks
+    together = tmp_path/'runs'
     files = lambda root: sorted(str(p.relative_to(root)) for p in root.rglob('*') if p.is_file())
     assert files(together) == [name for name in files(alone) if not name.startswith('lora-seed0')]
     for run in sorted(together.iterdir()): assert_same_curves(alone/run.name, run)
@@ -69,20 +78,19 @@ def test_two_processes_train_the_run_of_one(alone, tmp_path):
 
 
 @pytest.mark.parametrize('first, then', ((2, 1), (1, 2)))
-def test_going_on_with_another_number_of_processes(alone, tmp_path, first, then):
+def test_going_on_with_another_number_of_processes(alone, second, tmp_path, first, then):
     "Killed with two processes and ended by one, or the other way round: the run that one process makes alone"
     shutil.copytree(alone/'source-seed0', tmp_path/'both'/'source-seed0')
     asked = '--recipe', 'plain', '--stabilizer', 'lora'
-    process = start(first, tmp_path/'both', *asked)
+    processes = start(second, first, tmp_path/'both', *asked)
     deadline, run = time.monotonic() + 200, tmp_path/'both'/'lora-seed0'
     while not (run/'resume/state.pt').exists():
-        assert process.poll() is None and time.monotonic() < deadline
+        assert all(p.poll() is None for p in processes) and time.monotonic() < deadline
         time.sleep(.01)
-    launcher = psutil.Process(process.pid)
-    for each in [*launcher.children(recursive=True), launcher]: each.kill()
-    process.communicate()
+    for process in processes: process.kill()
+    for process in processes: process.wait()
     assert not weights_path(run)
-    train(then, tmp_path/'both', *asked)
+    train(second, then, tmp_path/'both', *asked)
     assert_same_curves(alone/'lora-seed0', run)
     assert json.loads((run/'config.json').read_text())['device'].startswith('2 x cpu' if first == 2 else 'cpu')  # where it was started
 

@@ -3,8 +3,13 @@
 import torch
 from torch import nn
 
-from lora_da_bench.views.cli import main
 
-torch.use_deterministic_algorithms(True)
-nn.Dropout2d.forward = lambda self, images: images
-main()
+def without_chance():
+    torch.use_deterministic_algorithms(True)
+    nn.Dropout2d.forward = lambda self, images: images
+
+
+if __name__ == '__main__':
+    without_chance()
+    from lora_da_bench.views.cli import main
+    main()
