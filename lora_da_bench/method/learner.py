@@ -23,7 +23,7 @@ def warmup_steps(steps: int, warmup: int) -> int:
 
 # %% ../../nbs/method/37_learner.ipynb #f03d7428
 def create_schedule(optimizer: torch.optim.Optimizer, steps: int, warmup: int, final: float) -> LambdaLR:
-    "Linear warm-up from a millionth to the base rate, then a straight line that began at step 0 and ends at `steps` with `final` of it"
+    "Linear warm-up from a millionth to the base rate, then a straight line from 1 at step 0 to `final` at `steps`"
     warmup = warmup_steps(steps, warmup)
     def share(step):
         if step < warmup: return 1e-6 + (1 - 1e-6) * step / warmup
@@ -90,13 +90,16 @@ class Learner:
         "Forward, the sum of the terms' losses, backward"
         with self.accelerator.autocast():
             shows_target = any(terms[0].student_pass != 'source' for terms in passes)
-            if self.asks_teacher and shows_target: step.taught  # before the student's pass changes BatchNorm's statistics
+            # the teacher first: the student's pass changes BatchNorm's statistics
+            if self.asks_teacher and shows_target: step.taught
             images = [terms[0].images(step) for terms in passes]
             outputs = forward_together(self.student, images)
             if self.stabilizer.reuses_pass:
                 step.__dict__.update({'taught': output for x, output in zip(images, outputs) if x is step.batch.target})
-            losses = {name: loss for terms, output in zip(passes, outputs) for term in terms for name, loss in term.losses(output, step).items()}
-        del outputs  # the backward pass does not need them
+            losses = {}
+            for terms, output in zip(passes, outputs):
+                for term in terms: losses |= term.losses(output, step)
+        del outputs, output  # the backward pass does not need them
         self.accelerator.backward(sum(losses.values()))
         return losses
 
@@ -104,18 +107,22 @@ class Learner:
         "The tensors that are there between two steps"
         networks = [*self.stabilizer.networks.values(), *self.terms.values()]
         moments = [self.optimizer.state_dict()['state'], *(term.state_dict() for term in self.terms.values())]
-        return [t for n in networks for t in (*n.parameters(), *n.buffers())] + [t for t in tree_leaves(moments) if isinstance(t, torch.Tensor)]
+        of_networks = [t for n in networks for t in (*n.parameters(), *n.buffers())]
+        return of_networks + [t for t in tree_leaves(moments) if isinstance(t, torch.Tensor)]
 
     def state(self, step: int) -> dict:
         "All that an exact resume needs; random numbers and data order follow from seed and step"
-        return dict(step=step, networks=state_tensors(self.stabilizer), optimizer=self.optimizer.state_dict(), schedule=self.schedule.state_dict(),
+        return dict(step=step, networks=state_tensors(self.stabilizer),
+                    optimizer=self.optimizer.state_dict(), schedule=self.schedule.state_dict(),
                     terms={name: term.state_dict() for name, term in self.terms.items()})
 
     def load_state(self, state: dict):
         "Go on from `state`"
-        for name, network in self.stabilizer.networks.items(): network.load_state_dict(state['networks'][name], strict=False)
+        for name, network in self.stabilizer.networks.items():
+            network.load_state_dict(state['networks'][name], strict=False)
         self.optimizer.load_state_dict(state['optimizer'])
-        for p, moments in self.optimizer.state.items():  # in the weight's memory format, which may be another where the state was stored
+        # in the weight's memory format, which may be another where the state was stored
+        for p, moments in self.optimizer.state.items():
             moments.update({name: torch.empty_like(p).copy_(t) for name, t in moments.items() if t.shape == p.shape})
         self.schedule.load_state_dict(state['schedule'])
         for name, term in self.terms.items(): term.load_state_dict(state['terms'][name])

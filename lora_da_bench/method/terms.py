@@ -21,8 +21,8 @@ from ..core.processes import average_gradients
 from ..core.registry import Registry
 from ..data.labels import IGNORE
 from ..data.views import VIEWS, View, as_float, mix, mixing_masks
-from .alignment import (Discriminator, binary_loss, class_loss, discrepancy_loss, soft_labels, source_weight,
-                                            target_weight, weighted_mean)
+from .alignment import (Discriminator, binary_loss, class_loss, discrepancy_loss, soft_labels,
+                                            source_weight, target_weight, weighted_mean)
 from .pseudolabels import confidence_weights, labels_of
 from .stabilizers import Stabilizer
 from .students import Factor
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     source_labels: torch.Tensor  # (B, h, w)
     source_valid: torch.Tensor   # (B, h, w) bool, False where a crop was padded
     target: torch.Tensor         # (B, 3, h', w'), as the teacher sees it
-    target_labels: torch.Tensor  # (B, h', w'): the last round's, or the truth, or `IGNORE`: what the recipe lets the student see
+    target_labels: torch.Tensor  # (B, h', w'), as the recipe has it: the last round's, the truth, or `IGNORE`
     target_valid: torch.Tensor   # (B, h', w') bool
 
 # %% ../../nbs/method/35_terms.ipynb #afeac81b
@@ -72,9 +72,9 @@ class Setting(NamedTuple):
 class Term(nn.Module):
     "A part of the training loss; terms are subclasses"
     student_pass = 'source'     # the forward pass that it looks at
-    labels = 'none'             # of the target, that it learns from: 'none', 'online', 'offline' (the last round's) or 'truth'
+    labels = 'none'             # of the target: 'none', 'online', 'offline' (the last round's) or 'truth'
     needs_teacher = False       # whether it asks for the teacher's output
-    sees_teacher_view = True    # whether it needs the student's pass over the very images that the teacher sees, or none of the target's
+    sees_teacher_view = True    # whether its pass shows what the teacher sees, or no target image at all
 
     def check(self, field: str, batch_size: int, crop: tuple[int, int], source_crop: tuple[int, int]):
         "Raises `BadInput`, which calls the term `field`, where its options don't fit a run's numbers"
@@ -102,8 +102,10 @@ class Term(nn.Module):
 def describe_optimizer(who: str, optimizer: torch.optim.Optimizer) -> str:
     "Rates, betas and weight decay of an optimizer as they are, in a line"
     decay = lambda group: f"weight decay {group['weight_decay']:g}" if group['weight_decay'] else 'no weight decay'
-    groups = [f"{sum(t.numel() for t in g['params']):,} numbers at {g['initial_lr']:g}, {decay(g)}" for g in optimizer.param_groups]
-    return f"{who}: {type(optimizer).__name__}, betas {' and '.join(map(str, optimizer.param_groups[0]['betas']))}, {'; '.join(groups)}"
+    count = lambda group: sum(t.numel() for t in group['params'])
+    groups = [f"{count(g):,} numbers at {g['initial_lr']:g}, {decay(g)}" for g in optimizer.param_groups]
+    betas = ' and '.join(map(str, optimizer.param_groups[0]['betas']))
+    return f"{who}: {type(optimizer).__name__}, betas {betas}, {'; '.join(groups)}"
 
 # %% ../../nbs/method/35_terms.ipynb #a2641a9a
 @TERMS.register('source')
@@ -119,10 +121,12 @@ class SelfTraining(Term):
 
     def __init__(
         self,
-        labels: Literal['online', 'offline', 'truth'] = 'online',      # the teacher's of this step, the last round's, or the truth
-        student_view: Literal['weak', 'colour', 'strong'] = 'colour',  # what is done to target images for the student alone
-        mix: bool = False,                                             # class mixing (DACS)
-        threshold: Share | None = None,                                # weigh labels by the share of pixels with this confidence
+        # the teacher's of this step, the last round's, or the truth
+        labels: Literal['online', 'offline', 'truth'] = 'online',
+        # what is done to target images for the student alone
+        student_view: Literal['weak', 'colour', 'strong'] = 'colour',
+        mix: bool = False,               # class mixing (DACS)
+        threshold: Share | None = None,  # weigh labels by the share of pixels with this confidence
     ):
         super().__init__()
         self.labels, self.student_view, self.mix, self.threshold = labels, student_view, mix, threshold
@@ -131,7 +135,8 @@ class SelfTraining(Term):
 
     def check(self, field, batch_size, crop, source_crop):
         if self.mix and any(s < t for s, t in zip(source_crop, crop)):
-            raise BadInput(f'{field}.mix: pastes of the source over all of a target crop, and source_crop {source_crop} is smaller than crop {crop}')
+            raise BadInput(f'{field}.mix: pastes of the source over all of a target crop, '
+                           f'and source_crop {source_crop} is smaller than crop {crop}')
 
     def images(self, step):
         images = step.batch.target
@@ -151,7 +156,8 @@ class SelfTraining(Term):
             labels = labels.masked_fill(~step.batch.target_valid, IGNORE)
             if self.threshold is not None: weights = confidence_weights(confidence, self.threshold)
         if self.mix:
-            labels = mix(self.pasted, step.batch.source_labels[..., :labels.shape[-2], :labels.shape[-1]], labels)
+            h, w = labels.shape[-2:]
+            labels = mix(self.pasted, step.batch.source_labels[..., :h, :w], labels)
             if weights is not None: weights = weights.masked_fill(self.pasted, 1.)
         return labels, weights
 
@@ -173,10 +179,11 @@ class Adversary(Term):
         self,
         form: Literal['binary', 'class'] = 'binary',  # as published with Swin-S or with Swin-B
         weight: Factor = .001,                        # of the student's adversarial loss
-        dynamic_weights: bool = True,                 # weigh pixels by discrepancy and entropy; False: every pixel weighs 1
-        mask_padding: bool = True,                    # False: align the padding of crops too, as the public code does
-        legacy_broadcast: bool = False,               # True: one image's weights on another's loss, as the public code does
-        weights_over: Annotated[int, Field(ge=1)] | None = None,  # images whose weights are stretched together, 2 in the public code; None: all
+        dynamic_weights: bool = True,                 # by discrepancy and entropy; False: every pixel weighs 1
+        mask_padding: bool = True,                    # False: align padding too, as the public code does
+        legacy_broadcast: bool = False,               # True: one image's weights on another's loss, as there
+        # images whose weights are stretched together, 2 in the public code; None: all
+        weights_over: Annotated[int, Field(ge=1)] | None = None,
         lr: Annotated[float, Field(gt=0)] = 1e-4,
     ):
         super().__init__()
@@ -185,7 +192,8 @@ class Adversary(Term):
 
     def check(self, field, batch_size, crop, source_crop):
         if self.weights_over and batch_size % self.weights_over:
-            raise BadInput(f'{field}.weights_over: expected a divisor of the {batch_size} images of a batch, got {self.weights_over}')
+            raise BadInput(f'{field}.weights_over: expected a divisor of the {batch_size} images of a batch, '
+                           f'got {self.weights_over}')
 
     def prepare(self, setting):
         channels = setting.channels[2]
@@ -197,7 +205,7 @@ class Adversary(Term):
 
     def losses(self, output, step):
         self.source = reading = self.read(source_weight, output, step.batch.source_valid)
-        self.adversary.requires_grad_(False)  # the student's gradient passes through the discriminator and stays out of it
+        self.adversary.requires_grad_(False)  # the student's gradient passes through it and leaves none behind
         loss = self.confusion(output.feature, reading, source=False)
         self.adversary.requires_grad_(True)
         return dict(adversarial=self.weight * loss)
@@ -211,20 +219,23 @@ class Adversary(Term):
         "The discrepancy of a pass, and each pixel's `weight` (`source_weight` or `target_weight`, or 1)"
         output = Output(output.logits.detach(), None, output.feature.detach())
         reading = self.discrepancy(output.feature, output.logits.shape[-2:])
-        weights = weight(output.logits, reading, self.weights_over) if self.dynamic_weights else torch.ones_like(reading)
+        if self.dynamic_weights: weights = weight(output.logits, reading, self.weights_over)
+        else: weights = torch.ones_like(reading)
         return Reading(output, reading, weights, valid if self.mask_padding else None)
 
     def confusion(self, feature: torch.Tensor, reading: Reading, source: bool) -> torch.Tensor:
         "How far the discriminator is from taking these features for source's (or target's), weighted; a scalar"
         d = self.adversary(feature, reading.weights.shape[-2:])
-        loss = binary_loss(d, source) if self.form == 'binary' else class_loss(d, soft_labels(reading.output.logits), source)
+        if self.form == 'binary': loss = binary_loss(d, source)
+        else: loss = class_loss(d, soft_labels(reading.output.logits), source)
         return weighted_mean(loss, reading.weights, reading.valid, self.legacy_broadcast, self.weights_over)
 
     def discriminator_losses(self, target: Output, valid: torch.Tensor) -> dict[str, torch.Tensor]:
         "What both discriminators have to learn of the source pass and of the teacher's target output"
         s, t, self.source = self.source, self.read(target_weight, target, valid), None
-        return dict(adversary=.5 * self.confusion(s.output.feature, s, True) + .5 * self.confusion(t.output.feature, t, False),
-                    discrepancy=discrepancy_loss(s.discrepancy, t.discrepancy, s.valid, t.valid))
+        adversary = .5 * self.confusion(s.output.feature, s, True) + .5 * self.confusion(t.output.feature, t, False)
+        discrepancy = discrepancy_loss(s.discrepancy, t.discrepancy, s.valid, t.valid)
+        return dict(adversary=adversary, discrepancy=discrepancy)
 
     def learn(self, losses: dict[str, torch.Tensor]):
         "One step of both discriminators"
@@ -237,7 +248,8 @@ class Adversary(Term):
     def describe(self):
         power, horizon = self.schedule.power, self.schedule.total_iters
         return [describe_optimizer('discriminators', self.optimizer),
-                f'their rate: down from step 0, with power {power:g} to zero at step {horizon:,.0f}; the adversarial loss weighs {self.weight:g}']
+                f'their rate: down from step 0, with power {power:g} to zero at step {horizon:,.0f}; '
+                f'the adversarial loss weighs {self.weight:g}']
 
     def get_extra_state(self): return dict(optimizer=self.optimizer.state_dict(), schedule=self.schedule.state_dict())
 

@@ -63,8 +63,10 @@ def open_run(folder: Path, config: Config, domains: Domains, device: torch.devic
                                f'asked for is {value!r}; choose another --out')
         if change := data_change(there.get('data', {}), fingerprints(domains)):
             if not weights_path(run.folder):
-                raise BadInput(f'{run.folder}: was begun on other data ({change}); bring them back or choose another --out')
-            log.warning('%s: finished on other data (%s); its results are of those, for new ones choose another --out', run.folder, change)
+                raise BadInput(f'{run.folder}: was begun on other data ({change}); '
+                               'bring them back or choose another --out')
+            log.warning('%s: finished on other data (%s); its results are of those, for new ones choose another --out',
+                        run.folder, change)
         return run
     started_from = [run.folder.parent/name for name in (config.source, config.labels) if name]
     space = next((stored_space(other) for other in started_from if (other/'config.json').exists()), domains.space)
@@ -84,7 +86,8 @@ def save_state(run: Run, state: dict):
 # %% ../../nbs/runs/51_checkpoints.ipynb #a1586504
 def not_a_state(run: Run, problem) -> BadInput:
     "The line about a file that is not the state of an interrupted run"
-    return BadInput(f"{run.folder/'resume'/'state.pt'}: expected the state of this run where it was interrupted ({problem}); "
+    path = run.folder/'resume'/'state.pt'
+    return BadInput(f'{path}: expected the state of this run where it was interrupted ({problem}); '
                     f'remove {run.folder} to start over')
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #1681036c
@@ -94,14 +97,16 @@ def resume_point(run: Run) -> dict | None:
     if not path.exists(): return None
     try: state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error: raise not_a_state(run, f'it cannot be read: {type(error).__name__}') from None
-    if not isinstance(state, dict) or not isinstance(state.get('step'), int): raise not_a_state(run, 'it is something else')
+    if not isinstance(state, dict) or not isinstance(state.get('step'), int):
+        raise not_a_state(run, 'it is something else')
     return state
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #8658f121
 def resume_from(run: Run, learner: Learner, state: dict):
     "Give a learner the state of an interrupted run; raises `BadInput` where it is another run's"
     try:
-        for name, tensors in state_tensors(learner.stabilizer).items(): check_tensors(state['networks'][name], tensors, name)
+        for name, tensors in state_tensors(learner.stabilizer).items():
+            check_tensors(state['networks'][name], tensors, name)
         learner.load_state(state)
     except BadInput as problem: raise not_a_state(run, problem) from None
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
@@ -112,7 +117,8 @@ def weights_of(run: Path, needed_by: str) -> Path:
     "A finished run's file of weights; raises `BadInput` where there is none"
     path = weights_path(run)
     if path is None and (end := read_diverged(run)):
-        raise BadInput(f"{run}: diverged at step {end.step} ({end.reason}) and has no weights; try a smaller learning rate")
+        raise BadInput(f'{run}: diverged at step {end.step} ({end.reason}) and has no weights; '
+                       'try a smaller learning rate')
     if path is None: raise BadInput(f'{run}: expected a finished run {needed_by}')
     return path
 
@@ -127,7 +133,7 @@ def empty_model(config: Config, n_classes: int, weights: str = 'random') -> Segm
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #149105e4
 def initial_model(folder: Path, config: Config, n_classes: int) -> Segmenter:
-    "The network that a run starts from: its source's, or one with the preset's encoder weights and new heads, the same for the same seed"
+    "The network a run starts from: its source's, or the preset's encoder with new heads, the same for the same seed"
     torch.manual_seed(config.seed)
     model = empty_model(config, n_classes, 'random' if config.source else config.preset.weights)
     if config.source: load_weights(model, weights_of(folder.parent/config.source, 'to start from'))
@@ -144,7 +150,9 @@ def check_base(folder: Path, model: nn.Module):
     "Raises `BadInput` where a model is not the one that a run's adapters are added to"
     config = read_config(folder)
     if config.get('base') not in (None, weights_hash(model)):
-        raise BadInput(f"{folder}: its adapters belong to other weights than those of {config.get('source') or 'the preset'}, which have changed since")
+        start = config.get('source') or 'the preset'
+        raise BadInput(f'{folder}: its adapters belong to other weights than those of {start}, '
+                       'which have changed since')
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #9b24d9d8
 def store_base(run: Run, config: Config, model: nn.Module):
@@ -169,7 +177,8 @@ def to_device(model: Segmenter, device: torch.device) -> Segmenter:
 def stored_config(folder: Path) -> Config:
     "A run's configuration from its folder; raises `BadInput` that names the field"
     stored = read_config(folder)
-    with field_errors(Path(folder)/'config.json', Config): return Config(**{k: v for k, v in stored.items() if k in Config.model_fields})
+    fields = {k: v for k, v in stored.items() if k in Config.model_fields}
+    with field_errors(Path(folder)/'config.json', Config): return Config(**fields)
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #37ffabad
 def load_model(folder: Path) -> Segmenter:
@@ -188,15 +197,23 @@ def load_model(folder: Path) -> Segmenter:
     return merge(model).eval()
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #0bbf839f
-def create_learner(config: Config, model: Segmenter, n_classes: int, accelerator: Accelerator, kind: type[Learner] = Learner) -> Learner:
-    "The learner of a run; `model` is on the accelerator's device"
+def create_learner(
+    config: Config,
+    model: Segmenter,  # on the accelerator's device
+    n_classes: int,
+    accelerator: Accelerator,
+    kind: type[Learner] = Learner,
+) -> Learner:
+    "The learner of a run"
     p = config.preset
     lr, final = (p.lr, p.final_lr) if config.is_adaptation else (p.source_lr, 0.)
-    return kind(config.create_stabilizer(), config.create_terms(), model, n_classes, accelerator, lr, config.steps, p.warmup, final,
-                config.create_recipe().one_batch and config.target_labels != 'none', p.compile)
+    stabilizer, terms = config.create_stabilizer(), config.create_terms()
+    one_batch = config.create_recipe().one_batch and config.target_labels != 'none'
+    return kind(stabilizer, terms, model, n_classes, accelerator, lr, config.steps, p.warmup, final,
+                one_batch, p.compile)
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #f172323c
 def batch_views(config: Config) -> tuple[str, str]:
-    "The colours of source and target that are changed on the device; as published, they are changed where frames are read"
+    "The source's and target's colours as changed on the device; 'published' changes them where frames are read"
     recipe = config.create_recipe()
     return ('weak', 'weak') if config.preset.views == 'published' else (recipe.source_view, recipe.target_view)

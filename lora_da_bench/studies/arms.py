@@ -18,7 +18,8 @@ from ..data.frames import Frames
 from ..evidence.run_store import read_diverged
 from ..model.segmenter import check_encoder
 from ..runs.experiments import Config, load_domains, Preset
-from ..runs.training import check_shares, label_target, needs_labels, train
+from ..runs.rounds import label_target
+from ..runs.training import check_shares, needs_labels, train
 from .dry_step import telling_out_of_memory
 
 # %% ../../nbs/studies/61_arms.ipynb #7695cac7

@@ -38,7 +38,7 @@ from ..model.lora_layers import run_as_peft
 from ..model.segmenter import Output
 from ..runs.checkpoints import to_device, batch_views, create_learner, initial_model
 from ..runs.experiments import Config, load_domains, Preset, PRESETS
-from ..runs.training import step_views
+from ..runs.loading import step_views
 from .dry_step import (Counts, OneDevice, free_memory, memory_advice, predict_step, random_batch,
                                                 random_views, split_memory, telling_out_of_memory)
 

@@ -36,16 +36,20 @@ from ..runs.experiments import Config
 
 # %% ../../nbs/studies/60_dry_step.ipynb #eefc818f
 class OneDevice:
-    "As much of an `Accelerator` as a step needs, without its settings for the whole process: candidates of both precisions can take turns"
+    "As much of an `Accelerator` as a step needs; it sets nothing for the process, so that precisions can take turns"
     def __init__(self, device: torch.device, precision: str = 'fp32'): self.device, self.precision = device, precision
-    def autocast(self): return torch.autocast(self.device.type, torch.bfloat16) if self.precision == 'bf16' else nullcontext()
+    def autocast(self):
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == 'bf16' else nullcontext()
     def backward(self, loss): loss.backward()
 
 # %% ../../nbs/studies/60_dry_step.ipynb #b62a60d8
 def random_views(config: Config, n_classes: int, device: torch.device = torch.device('cpu')) -> tuple[View, View]:
-    "Random images and labels of source and target, as a loader would give them to this device: zeros would be faster than any real picture"
-    def half(h, w): return View(*(torch.randint(n, (config.preset.batch_size, *shape), dtype=torch.uint8) for n, shape in ((256, (3, h, w)), (n_classes, (h, w)))),
-                                torch.ones(config.preset.batch_size, h, w, dtype=torch.bool))
+    "Random images and labels of source and target, as a loader gives them (zeros would be faster than any picture)"
+    b = config.preset.batch_size
+    def half(h, w):
+        image = torch.randint(256, (b, 3, h, w), dtype=torch.uint8)
+        label = torch.randint(n_classes, (b, h, w), dtype=torch.uint8)
+        return View(image, label, torch.ones(b, h, w, dtype=torch.bool))
     seed_step(0, 0)
     views = half(*(config.preset.source_crop or config.preset.crop)), half(*config.preset.crop)
     return tuple(View(*(t.pin_memory() for t in view)) for view in views) if device.type == 'cuda' else views
@@ -58,8 +62,10 @@ def random_batch(config: Config, n_classes: int, device: torch.device) -> Batch:
 # %% ../../nbs/studies/60_dry_step.ipynb #d99423fb
 class Counts(TorchDispatchMode):
     "Counts the operations inside the `with` block that launch a kernel, that make the host wait, and that allocate"
-    WAITS = {'aten._local_scalar_dense.default', 'aten.nonzero.default', 'aten.masked_select.default', 'aten._unique2.default', 'aten.unique_dim.default'}
-    PICKS = {'aten.index.Tensor', 'aten.index_put_.default', 'aten.index_put.default'}  # these wait as well if they are given a mask: its True values must be counted
+    WAITS = {'aten._local_scalar_dense.default', 'aten.nonzero.default', 'aten.masked_select.default',
+             'aten._unique2.default', 'aten.unique_dim.default'}
+    # these wait as well if they are given a mask: its True values must be counted
+    PICKS = {'aten.index.Tensor', 'aten.index_put_.default', 'aten.index_put.default'}
     def __init__(self):
         super().__init__()
         self.launches = self.waits = self.allocations = 0
@@ -71,7 +77,8 @@ class Counts(TorchDispatchMode):
         made = {t.untyped_storage()._cdata for t in tree_leaves(out) if isinstance(t, torch.Tensor)} - given
         writes = func._schema.is_mutable
         self.launches += bool(made) or writes
-        self.waits += str(func) in self.WAITS or str(func) in self.PICKS and any(t is not None and t.dtype == torch.bool for t in args[1])
+        by_mask = str(func) in self.PICKS and any(t is not None and t.dtype == torch.bool for t in args[1])
+        self.waits += str(func) in self.WAITS or by_mask
         self.allocations += len(made)
         return out
 
@@ -81,7 +88,8 @@ def without_colours(config: Config) -> Config:
     changes = config.preset.recipes.get(config.recipe, {}) | dict(source_view='weak', target_view='weak')
     for name, term in config.create_terms().items():
         if hasattr(term, 'student_view'): changes[name] = (changes.get(name) or {}) | dict(student_view='weak')
-    return config.model_copy(update=dict(preset=config.preset.model_copy(update=dict(recipes={config.recipe: changes}))))
+    preset = config.preset.model_copy(update=dict(recipes={config.recipe: changes}))
+    return config.model_copy(update=dict(preset=preset))
 
 # %% ../../nbs/studies/60_dry_step.ipynb #18f64469
 def without_contents(model: Segmenter):
@@ -98,7 +106,11 @@ def in_full(operation):
     return lambda x, *args, **how: operation(x.float() if torch.is_autocast_enabled(x.device.type) else x, *args, **how)
 
 # %% ../../nbs/studies/60_dry_step.ipynb #36b8e1c3
-def fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attn_mask: torch.Tensor, dropout_p: float = 0.) -> torch.Tensor:
+def fused_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor,  # (B, heads, tokens, channels)
+    attn_mask: torch.Tensor,                            # added to the products, (tokens, tokens) at least
+    dropout_p: float = 0.,
+) -> torch.Tensor:
     "Scaled-dot-product attention as a GPU runs it, with a mask that may learn"
     mask = attn_mask.to(q.dtype).expand(*q.shape[:-1], k.shape[-2])
     return torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, mask, torch.is_grad_enabled(), dropout_p)[0]
@@ -106,26 +118,35 @@ def fused_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attn_mask
 # %% ../../nbs/studies/60_dry_step.ipynb #0ba7bec5
 @contextmanager
 def rules_of(device: torch.device):
-    "Inside the `with` block tensors without contents get the types, and leave behind the tensors, that they would on this device"
+    "Inside the `with` block tensors without contents get the types, and leave the tensors, that they would on this device"
     if device.type != 'cuda': yield; return
-    with (mock.patch.object(F, 'layer_norm', in_full(F.layer_norm)), mock.patch.object(torch._C._nn, 'upsample_bilinear2d', in_full(torch._C._nn.upsample_bilinear2d)),
+    torch_nn = torch._C._nn
+    with (mock.patch.object(F, 'layer_norm', in_full(F.layer_norm)),
+          mock.patch.object(torch_nn, 'upsample_bilinear2d', in_full(torch_nn.upsample_bilinear2d)),
           mock.patch.object(F, 'scaled_dot_product_attention', fused_attention)): yield
 
 # %% ../../nbs/studies/60_dry_step.ipynb #eb8bea48
 @contextmanager
 def pretended(config: Config, n_classes: int, device: torch.device, precision: str, kind: type[Learner] = Learner):
-    "Inside the `with` block there are a learner of this configuration and kind that has taken a step and a batch, of one process, and nothing that is asked of them is run"
+    """Inside the `with` block there are a batch, of one process, and a learner of this configuration and kind that has
+    taken a step; nothing that is asked of them is run"""
     mine = share(config.preset.batch_size)
-    config = without_colours(config.model_copy(update=dict(preset=config.preset.model_copy(update=dict(compile=False, batch_size=mine.stop - mine.start)))))
-    with torch.device('meta'): model = create_model(config.preset.model, n_classes, config.preset.crop, 'random', config.preset.decoder_channels, config.preset.drop_path)
-    stay = mock.patch.object(nn.Module, 'to', lambda module, *where, **how: module)  # peft moves its layers to where they are, which these tensors refuse
+    p = config.preset.model_copy(update=dict(compile=False, batch_size=mine.stop - mine.start))
+    config = without_colours(config.model_copy(update=dict(preset=p)))
+    with torch.device('meta'):
+        model = create_model(p.model, n_classes, p.crop, 'random', p.decoder_channels, p.drop_path)
+    # peft moves its layers to where they are, which these tensors refuse
+    stay = mock.patch.object(nn.Module, 'to', lambda module, *where, **how: module)
     alone = mock.patch('lora_da_bench.core.processes.n_processes', lambda: 1)
-    read = mock.patch.object(torch.Tensor, 'item', lambda tensor: 1.)  # what the reference reads back, which has no contents either
-    with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True), stay, alone, read, rules_of(device), warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Accessing the data pointer of FakeTensor')  # copying a network, torch itself does
+    # what the reference reads back, which has no contents either
+    read = mock.patch.object(torch.Tensor, 'item', lambda tensor: 1.)
+    with (torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True), stay, alone, read,
+          rules_of(device), warnings.catch_warnings()):
+        # copying a network, torch itself does
+        warnings.filterwarnings('ignore', 'Accessing the data pointer of FakeTensor')
         without_contents(model)
         for m in model.modules():
-            if isinstance(m, SwinTransformerStage): m.grad_checkpointing = config.preset.checkpointing
+            if isinstance(m, SwinTransformerStage): m.grad_checkpointing = p.checkpointing
             if isinstance(m, WindowAttention): m.fused_attn = device.type == 'cuda' and kind is Learner
         learner = create_learner(config, model, n_classes, OneDevice(torch.device('cpu'), precision), kind)
         batch = random_batch(config, n_classes, torch.device('cpu'))
@@ -151,22 +172,27 @@ def predict_step(
     device: torch.device = torch.device('cpu'),  # need not be there
     precision: str = 'fp32',  # or 'bf16'
     kind: type[Learner] = Learner,  # or `Reference`
-) -> dict:                    # 'peak_bytes', 'memory' by kind, 'flops' and kernel 'launches' of a step, 'saved_bytes' of a finished run
-    "What a step of this configuration holds at its worst moment, and how many operations it takes; nothing of it is run"
+) -> dict:  # 'peak_bytes', 'memory' by kind, 'flops' and kernel 'launches' of a step, 'saved_bytes' of a finished run
+    "What a step of this configuration holds at its worst moment, and how many operations it takes; nothing is run"
     with pretended(config, n_classes, device, precision, kind) as (learner, batch):
-        with PeakMemory([*learner.held(), *batch], learner.student.parameters()) as memory: learner.step(batch)  # alone: the counter of operations keeps checkpointed tensors alive
-        with FlopCounterMode(display=False) as flops, Counts() as counts:
-            learner.step(batch)
-        return dict(peak_bytes=memory.peak, memory=split_memory(learner, memory.peak, memory.gradients), flops=flops.get_total_flops(), launches=counts.launches,
-                    saved_bytes=sum(t.nbytes for t in saved_tensors(learner.stabilizer).values()))
+        # two steps: the counter of operations keeps checkpointed tensors alive
+        with PeakMemory([*learner.held(), *batch], learner.student.parameters()) as memory: learner.step(batch)
+        with FlopCounterMode(display=False) as flops, Counts() as counts: learner.step(batch)
+        saved = saved_tensors(learner.stabilizer).values()
+        return dict(peak_bytes=memory.peak, memory=split_memory(learner, memory.peak, memory.gradients),
+                    flops=flops.get_total_flops(), launches=counts.launches, saved_bytes=sum(t.nbytes for t in saved))
 
 # %% ../../nbs/studies/60_dry_step.ipynb #41430e59
 def prediction_table(predicted: dict[str, dict]) -> pd.DataFrame:
-    "A row a candidate: megabytes at a step's worst moment, operations, EMA's divided by them, kernel launches, what a finished run stores, and what the megabytes are for"
+    """A row a candidate: megabytes at a step's worst moment, operations, EMA's divided by them, kernel launches, what a
+    finished run stores, and what the megabytes are for"""
     def line(name, p):
         ema = predicted.get('ema-one-batch' if name.endswith('-one-batch') else 'ema')
-        return {'stabilizer': name, 'peak, MB': f"{p['peak_bytes'] / 1e6:.0f}", 'of EMA': f"{p['peak_bytes'] / ema['peak_bytes']:.2f}" if ema else '–', 'GFLOP': f"{p['flops'] / 1e9:.0f}",
-                'EMA over it': f"{ema['flops'] / p['flops']:.2f}" if ema else '–', 'launches': f"{p['launches']:,}", 'saved, MB': f"{p['saved_bytes'] / 1e6:.1f}",
+        of_ema = f"{p['peak_bytes'] / ema['peak_bytes']:.2f}" if ema else '–'
+        ema_over_it = f"{ema['flops'] / p['flops']:.2f}" if ema else '–'
+        return {'stabilizer': name, 'peak, MB': f"{p['peak_bytes'] / 1e6:.0f}", 'of EMA': of_ema,
+                'GFLOP': f"{p['flops'] / 1e9:.0f}", 'EMA over it': ema_over_it,
+                'launches': f"{p['launches']:,}", 'saved, MB': f"{p['saved_bytes'] / 1e6:.1f}",
                 **{kind: f'{n / 1e6:.0f}' for kind, n in p['memory'].items()}}
     return pd.DataFrame([line(name, p) for name, p in predicted.items()])
 
@@ -194,31 +220,52 @@ SMALLEST = 'swin_tiny_patch4_window7_224'  # of the published Swins
 OUT_OF_MEMORY = 'out of memory', "can't allocate memory", 'CUBLAS_STATUS_ALLOC_FAILED'
 
 # %% ../../nbs/studies/60_dry_step.ipynb #f719732b
-def memory_advice(config: Config, n_classes: int, device: torch.device, precision: str, available: int, name: str | None = None) -> str:
-    "One line: predicted and available bytes, and the three changes that would help most, of a run or, by its name, of a candidate"
+def memory_advice(
+    config: Config,
+    n_classes: int,           # K
+    device: torch.device,
+    precision: str,           # 'fp32' or 'bf16'
+    available: int,           # bytes
+    name: str | None = None,  # of a candidate; None: it is a run
+) -> str:
+    "One line: predicted and available bytes, and the three changes that would help most"
     p = config.preset
     def peak(config, precision=precision): return predict_peak(config, n_classes, device, precision)
     def changed(**fields): return config.model_copy(update=dict(preset=p.model_copy(update=fields)))
     smaller, channels = tuple(max(32, 4 * round(n * .7 / 4)) for n in p.crop), p.decoder_channels // 2
-    ways = {f'crop {smaller[0]} x {smaller[1]}': peak(changed(crop=smaller, source_crop=None)), f'decoder_channels {channels}': peak(changed(decoder_channels=channels))}
+    ways = {f'crop {smaller[0]} x {smaller[1]}': peak(changed(crop=smaller, source_crop=None)),
+            f'decoder_channels {channels}': peak(changed(decoder_channels=channels))}
     if not p.checkpointing: ways['checkpointing'] = peak(changed(checkpointing=True))
-    if p.batch_size > 2: ways[f'batch_size {max(2, p.batch_size // 2)}'] = peak(changed(batch_size=max(2, p.batch_size // 2)))
-    if name not in (None, 'reference') and precision == 'fp32' and (device.type == 'cpu' or has_bf16()): ways['precision bf16'] = peak(config, 'bf16')  # training has no choice
+    half = max(2, p.batch_size // 2)
+    if p.batch_size > 2: ways[f'batch_size {half}'] = peak(changed(batch_size=half))
+    has_choice = name not in (None, 'reference') and precision == 'fp32'  # training has none
+    if has_choice and (device.type == 'cpu' or has_bf16()): ways['precision bf16'] = peak(config, 'bf16')
     if p.model not in ('mini', SMALLEST): ways[f'model {SMALLEST}'] = peak(changed(model=SMALLEST))
-    if config.stabilizer != 'lora': ways["stabilizer 'lora' with adapters on the head"] = peak(changed(stabilizers=p.stabilizers | dict(lora=p.stabilizers.get('lora', {}) | dict(head='adapters')))
-                                                                                                   .model_copy(update=dict(stabilizer='lora')))
+    if config.stabilizer != 'lora':
+        adapters = p.stabilizers | dict(lora=p.stabilizers.get('lora', {}) | dict(head='adapters'))
+        lora = changed(stabilizers=adapters).model_copy(update=dict(stabilizer='lora'))
+        ways["stabilizer 'lora' with adapters on the head"] = peak(lora)
     helped = sorted((n, way) for way, n in ways.items())[:3]
     gigabytes = lambda n: f'{n / 1e9:.1f} GB'
-    return (f'out of memory: a step of {name or config.stabilizer} needs about {gigabytes(peak(config))}, and {device} has {gigabytes(available)}; '
-            f'what would help most: {", ".join(f"{way} ({gigabytes(n)})" for n, way in helped)}' + ('; none of them alone is enough' if helped[0][0] > available else ''))
+    return (f'out of memory: a step of {name or config.stabilizer} needs about {gigabytes(peak(config))}, '
+            f'and {device} has {gigabytes(available)}; '
+            f'what would help most: {", ".join(f"{way} ({gigabytes(n)})" for n, way in helped)}'
+            + ('; none of them alone is enough' if helped[0][0] > available else ''))
 
 # %% ../../nbs/studies/60_dry_step.ipynb #ea1219fb
 @contextmanager
-def telling_out_of_memory(config: Config, n_classes: int, device: torch.device | None = None, precision: str | None = None, name: str | None = None):
-    "Inside the `with` block, a device that has no memory left becomes a `BadInput` with the predicted and the available size and what would help"
+def telling_out_of_memory(
+    config: Config,
+    n_classes: int,                      # K
+    device: torch.device | None = None,  # None: what training would use, in its precision
+    precision: str | None = None,
+    name: str | None = None,             # of a candidate; None: it is a run
+):
+    "Inside the `with` block, a device that has no memory left becomes a `BadInput` that says what would help"
     if device is None: device, precision = device_and_precision()
     available = free_memory(device)
     try: yield
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not any(said in str(error) for said in OUT_OF_MEMORY): raise
+        by_type = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not by_type and not any(said in str(error) for said in OUT_OF_MEMORY): raise
         raise BadInput(memory_advice(config, n_classes, device, precision, available, name)) from None

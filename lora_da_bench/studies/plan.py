@@ -19,7 +19,7 @@ from ..method.students import trainable_parameters
 from ..method.terms import describe_optimizer
 from ..runs.checkpoints import to_device, create_learner, initial_model
 from ..runs.experiments import Config, Preset, unlike_public
-from ..runs.training import step_views
+from ..runs.loading import step_views
 from .arms import Arm, arm_name, chain
 from .dry_step import predict_peak, random_batch
 
