@@ -194,7 +194,7 @@ def test_unknown_names(cli, tmp_path):
     (dict(data=dict(gap=2)), ('field data: data.gap', 'less than or equal to 1, got 2')),
     (dict(model='swin_small'), ("model: 'swin_small' is unknown", 'swin_small_patch4_window7_224')),
     (dict(weights='absent.pth'), ('absent.pth: no such file',)),
-    (dict(stabilizers={'ema': {'decoy': .9}}), ('stabilizers.ema.decoy: unknown; expected decay',)),
+    (dict(stabilizers={'ema': {'decoy': .9}}), ('stabilizers.ema.decoy: unknown; expected encoder_rate, decoder_rate, decay',)),
 ])
 def test_preset_file(cli, tmp_path, change, parts):
     (tmp_path/'mine.json').write_text(json.dumps(dict(json.loads(PRESETS['streetscenes'].model_dump_json()), **change)))

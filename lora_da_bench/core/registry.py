@@ -26,7 +26,8 @@ def unknown(field: str, name: str, known) -> BadInput:
     "The line about a name that is not among the known ones"
     known = list(known)
     near = difflib.get_close_matches(str(name), known, 1)
-    return BadInput(f"{field}: '{name}' is unknown; expected {', '.join(known) or 'nothing'}" + (f"; did you mean '{near[0]}'?" if near else ''))
+    hint = f"; did you mean '{near[0]}'?" if near else ''
+    return BadInput(f"{field}: '{name}' is unknown; expected {', '.join(known) or 'nothing'}{hint}")
 
 # %% ../../nbs/core/03_registry.ipynb #645cc99d
 def options_of(entry: Callable) -> dict[str, inspect.Parameter]:
@@ -35,10 +36,12 @@ def options_of(entry: Callable) -> dict[str, inspect.Parameter]:
 
 # %% ../../nbs/core/03_registry.ipynb #ec8ec1b6
 def check_options(field: str, entry: Callable, options: dict) -> dict:
-    "All options with their values, defaults among them; raises `BadInput` that names `field` and the option that is unknown or wrong"
+    "All options with their values, defaults among them; raises `BadInput` that names `field` and the wrong option"
     known = options_of(entry)
-    fields = {n: (object if p.annotation is inspect.Parameter.empty else p.annotation, p.default) for n, p in known.items()}
-    checked = pydantic.create_model('Options', __config__=ConfigDict(extra='forbid', strict=True, allow_inf_nan=False, arbitrary_types_allowed=True), **fields)
+    kind = lambda p: object if p.annotation is inspect.Parameter.empty else p.annotation
+    rules = ConfigDict(extra='forbid', strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+    fields = {n: (kind(p), p.default) for n, p in known.items()}
+    checked = pydantic.create_model('Options', __config__=rules, **fields)
     try: checked(**options)
     except pydantic.ValidationError as error:
         option, expected, facts = first_problem(error)
@@ -51,7 +54,8 @@ def check_options(field: str, entry: Callable, options: dict) -> dict:
 def unknown_option(field: str, option: str, known) -> BadInput:
     "The line about an option that is not among the known ones"
     near = difflib.get_close_matches(option, list(known), 1)
-    return BadInput(f"{field}.{option}: unknown; expected {', '.join(known) or 'no options'}" + (f"; did you mean '{near[0]}'?" if near else ''))
+    hint = f"; did you mean '{near[0]}'?" if near else ''
+    return BadInput(f"{field}.{option}: unknown; expected {', '.join(known) or 'no options'}{hint}")
 
 # %% ../../nbs/core/03_registry.ipynb #6c6f6c5e
 class Registry(dict):
@@ -70,7 +74,7 @@ class Registry(dict):
     def __missing__(self, name): raise unknown(self.field, name, self)
 
     def check(self, name: str, options: dict, field: str | None = None) -> dict:
-        "All options of an entry with their values; raises `BadInput`, which calls the entry `field` (`stabilizers.ema`)"
+        "All options of an entry with their values; raises `BadInput` that calls the entry `field` (`stabilizers.ema`)"
         return check_options(field or f'{self.field}s.{name}', self[name], options)
 
     def create(self, name: str, *args, **options):
@@ -79,13 +83,16 @@ class Registry(dict):
 
 # %% ../../nbs/core/03_registry.ipynb #b958320b
 def load_plugin(plugin: str):
-    "Import a Python file or an installed module, which registers what it has; raises `BadInput` where there is none or it fails"
+    "Import a Python file or a module, which registers what it has; raises `BadInput` where there is none or it fails"
     if not plugin.endswith('.py'):
         try: return importlib.import_module(plugin)
-        except ImportError as error: raise BadInput(f"--plugin: '{plugin}': expected a file that ends in .py or a module that can be imported ({error})") from None
+        except ImportError as error:
+            raise BadInput(f"--plugin: '{plugin}': expected a file that ends in .py "
+                           f'or a module that can be imported ({error})') from None
     path = Path(plugin)
     read_bytes(path, 'expected a Python file')
-    name = f'lora_da_bench_plugin_{path.stem}_{hashlib.sha1(os.fsencode(path.resolve())).hexdigest()[:8]}'  # two files may have one name
+    digest = hashlib.sha1(os.fsencode(path.resolve())).hexdigest()  # two files may have one name
+    name = f'lora_da_bench_plugin_{path.stem}_{digest[:8]}'
     if name in sys.modules: return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)

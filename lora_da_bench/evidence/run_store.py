@@ -10,14 +10,16 @@ __all__ = ['Steps', 'Name', 'Byte', 'MeasureName', 'ANCHORS', 'COST', 'MOST_PIXE
            'described', 'read_measures', 'known_measures', 'weights_path', 'finished_weights', 'check_folder',
            'read_run', 'find_runs', 'run_label', 'curve_of', 'last', 'network_numbers', 'anchors_of', 'summary',
            'summaries', 'ran_with', 'arm_of', 'measure_points', 'report', 'curves_of', 'number', 'report_columns',
-           'report_line', 'report_table', 'narrow_tables', 'markdown', 'step_folder', 'snapshot_steps', 'probes',
-           'read_picture', 'read_snapshot', 'labels_folder', 'labelled_frames', 'read_labels']
+           'report_line', 'report_table', 'narrow_tables', 'markdown', 'gains', 'verdict', 'step_folder',
+           'snapshot_steps', 'probes', 'read_picture', 'read_snapshot', 'labels_folder', 'labelled_frames',
+           'read_labels']
 
 # %% ../../nbs/evidence/42_run_store.ipynb #608395ee
 import json
 import math
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from functools import wraps
@@ -525,6 +527,28 @@ def markdown(table: pd.DataFrame) -> str:
     line = lambda cells: '| ' + ' | '.join(map(text, cells)) + ' |'
     rows = [table.columns, ['---'] * len(table.columns), *table.itertuples(index=False)]
     return '\n'.join(map(line, rows))
+
+# %% ../../nbs/evidence/42_run_store.ipynb #133fde9c
+def gains(rows: list[dict]) -> dict[str, float]:
+    "By arm, the mean over seeds of how much mIoU it gained from its start to its end, in points; best first"
+    found = defaultdict(list)
+    for row in rows:
+        start, final = row['target_miou']['start'], row['target_miou']['final']
+        if row['finished'] and None not in (start, final): found[arm_of(row['name'])].append(100 * (final - start))
+    return dict(sorted(((arm, float(np.mean(gained))) for arm, gained in found.items()), key=lambda arm: -arm[1]))
+
+# %% ../../nbs/evidence/42_run_store.ipynb #6426eaa0
+def verdict(
+    rows: list[dict],  # a `summary` each
+) -> str:              # '' where nothing is finished and scored
+    "Whether adaptation helped, in one sentence"
+    gained = gains(rows)
+    if not gained: return ''
+    best, *others = gained
+    said = [f'{arm} {gained[arm]:+.1f}' for arm in gained]
+    if gained[best] <= 0: return f"No adaptation beat its start: {', '.join(said)} points of mIoU on held-out target frames."
+    ended = f'{best} ended {gained[best]:.1f} points of mIoU above its start on held-out target frames'
+    return f"{ended}; {', '.join(said[1:])}." if others else f'{ended}.'
 
 # %% ../../nbs/evidence/42_run_store.ipynb #32e799f8
 def step_folder(step: int) -> str: return f'step-{step:06d}'

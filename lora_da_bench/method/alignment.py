@@ -22,7 +22,9 @@ def precise(t: torch.Tensor) -> torch.Tensor:
 
 # %% ../../nbs/method/34_alignment.ipynb #819a1a9c
 class Discriminator(nn.Module):
-    "From features (B, C, h, w) to probabilities of being source (B, H, W), or to (B, 2K, H, W) logits of [target, source] classes"
+    """From features (B, C, h, w) to probabilities of being source (B, H, W),
+
+    or in the class form to (B, 2K, H, W) logits of [target, source] classes."""
     def __init__(
         self,
         channels: int,       # C
@@ -31,7 +33,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(.2),
                                   nn.Conv2d(channels, channels // 2, 3, padding=1), nn.LeakyReLU(.2))
-        self.heads = nn.ModuleList(nn.Conv2d(channels // 2, n_classes or 1, 3, padding=1) for _ in range(2 if n_classes else 1))
+        head = lambda: nn.Conv2d(channels // 2, n_classes or 1, 3, padding=1)
+        self.heads = nn.ModuleList(head() for _ in range(2 if n_classes else 1))
         self.binary = not n_classes
 
     def forward(self, features: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -104,7 +107,7 @@ def class_loss(
     k = soft.shape[1]
     log_p = precise(d).log_softmax(1)
     clamped = (log_p[:, k:] if source else log_p[:, :k]).clamp(min=math.log(1e-7))
-    return -clamped.mul_(soft).sum(1)  # in place: at the size of the crop, K channels are among a step's largest tensors
+    return -clamped.mul_(soft).sum(1)  # in place: K channels of the crop's size are among a step's largest tensors
 
 # %% ../../nbs/method/34_alignment.ipynb #d4292942
 def weighted_mean(
@@ -132,5 +135,8 @@ def discrepancy_loss(
     def mean(d, truth, valid):
         loss = F.binary_cross_entropy(d, truth(d), reduction='none')
         return weighted_mean(loss, torch.ones_like(loss), valid)
-    with torch.autocast(dis_source.device.type, enabled=False):  # which refuses this function; both are in 32 bits already
-        return .5 * mean(dis_source, torch.ones_like, valid_source) + .5 * mean(dis_target, torch.zeros_like, valid_target)
+    # autocast refuses this function; both are in 32 bits already
+    with torch.autocast(dis_source.device.type, enabled=False):
+        of_source = .5 * mean(dis_source, torch.ones_like, valid_source)
+        of_target = .5 * mean(dis_target, torch.zeros_like, valid_target)
+        return of_source + of_target

@@ -96,10 +96,9 @@ class Learner:
             outputs = forward_together(self.student, images)
             if self.stabilizer.reuses_pass:
                 step.__dict__.update({'taught': output for x, output in zip(images, outputs) if x is step.batch.target})
-            losses = {}
-            for terms, output in zip(passes, outputs):
-                for term in terms: losses |= term.losses(output, step)
-        del outputs, output  # the backward pass does not need them
+            found = [term.losses(output, step) for terms, output in zip(passes, outputs) for term in terms]
+            losses = {name: loss for of_term in found for name, loss in of_term.items()}
+        del outputs  # the backward pass does not need them
         self.accelerator.backward(sum(losses.values()))
         return losses
 

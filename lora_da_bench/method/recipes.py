@@ -22,7 +22,7 @@ class Recipe(BaseModel):
     terms: dict[str, dict]                            # a term's name -> its options
     source_view: Literal['weak', 'colour'] = 'weak'   # colours of source images
     target_view: Literal['weak', 'colour'] = 'weak'   # colours of target images, for teacher and student
-    one_batch: bool = False                           # source and target go through the student together, so that BatchNorm sees both
+    one_batch: bool = False                           # both go through the student together: BatchNorm sees both
 
 # %% ../../nbs/method/36_recipes.ipynb #735314b1
 RECIPES = Registry('recipe')
@@ -30,7 +30,8 @@ RECIPES |= {
     'source':  Recipe(terms={'source': {}}),
     'plain':   Recipe(terms={'source': {}, 'self-training': {}}),
     'mixed':   Recipe(terms={'source': {}, 'self-training': dict(mix=True, threshold=.9, student_view='strong')}),
-    'transda': Recipe(terms={'source': {}, 'adversary': {}, 'self-training': dict(labels='offline', student_view='weak')},
+    'transda': Recipe(terms={'source': {}, 'adversary': {},
+                             'self-training': dict(labels='offline', student_view='weak')},
                       source_view='colour', target_view='colour'),
     'oracle':  Recipe(terms={'source': {}, 'self-training': dict(labels='truth')}),
 }

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..core.registry import Registry, check_options, options_of, unknown_option
-from .students import STUDENTS, Student, learnt_tensors
+from .students import STUDENTS, Student, learnt_tensors, param_groups
 from .teachers import TEACHERS, Teacher, average_into, copy_of
 from ..model.segmenter import Output
 
@@ -51,12 +51,14 @@ class Stabilizer:
         self.how.prepare(model)
         self.teacher.prepare(model)
         self.student = model
-        self.average = self.teacher.network if self.teacher.averages else copy_of(model) if self.compared or self.scored == 'average' else None
+        self.average = None
+        if self.teacher.averages: self.average = self.teacher.network
+        elif self.compared or self.scored == 'average': self.average = copy_of(model)
         return model
 
     def param_groups(self, lr: float) -> list[dict]:
         "What trains, as the optimizer's parameter groups"
-        return self.how.param_groups(self.student, lr)
+        return param_groups(self.how, self.student, lr)
 
     @property
     def reuses_pass(self) -> bool:
@@ -120,7 +122,8 @@ def create_stabilizer(
 def state_tensors(stabilizer: Stabilizer) -> dict[str, dict[str, torch.Tensor]]:
     "By network, the tensors that training changes: what a resumed run must have back"
     learnt = list(learnt_tensors(stabilizer.student))
-    return {name: {k: t for k, t in network.state_dict().items() if k in learnt} for name, network in stabilizer.networks.items()}
+    changed = lambda network: {k: t for k, t in network.state_dict().items() if k in learnt}
+    return {name: changed(network) for name, network in stabilizer.networks.items()}
 
 # %% ../../nbs/method/32_stabilizers.ipynb #a1fa05b5
 def saved_tensors(stabilizer: Stabilizer) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SWIN_LAYERS', 'merged_weight', 'LowRankLinear', 'input_gradient', 'LowRankConv2d', 'OneProduct', 'LoRALinear',
-           'LoRAConv2d', 'add_adapters', 'run_as_peft', 'merged', 'merge', 'swin_layers']
+           'LoRAConv2d', 'add_adapters', 'adapted_layers', 'run_as_peft', 'merged', 'merge', 'swin_layers']
 
 # %% ../../nbs/model/21_lora_layers.ipynb #231b8eb9
 from contextlib import contextmanager
@@ -24,7 +24,8 @@ def merged_weight(weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale:
     In 32 bits under autocast too, or small changes of large weights would be lost."""
     with torch.autocast(weight.device.type, enabled=False):
         if weight.ndim == 2: return torch.addmm(weight, b, a, alpha=scale)
-        return torch.add(weight, (b.flatten(1) @ a.flatten(1)).view_as(weight), alpha=scale)  # in the memory format of `weight`
+        # in the memory format of `weight`
+        return torch.add(weight, (b.flatten(1) @ a.flatten(1)).view_as(weight), alpha=scale)
 
 # %% ../../nbs/model/21_lora_layers.ipynb #e71ce80d
 class LowRankLinear(torch.autograd.Function):
@@ -48,7 +49,9 @@ class LowRankLinear(torch.autograd.Function):
 # %% ../../nbs/model/21_lora_layers.ipynb #146f9a5f
 def input_gradient(grad, x, weight, stride, padding, dilation) -> torch.Tensor:
     "The gradient of a convolution's input, in the input's memory format"
-    return torch.ops.aten.convolution_backward(grad, x, weight, None, stride, padding, dilation, False, [0, 0], 1, (True, False, False))[0]
+    transposed, output_padding, groups, wanted = False, [0, 0], 1, (True, False, False)
+    return torch.ops.aten.convolution_backward(grad, x, weight, None, stride, padding, dilation,
+                                               transposed, output_padding, groups, wanted)[0]
 
 # %% ../../nbs/model/21_lora_layers.ipynb #b837c72b
 class LowRankConv2d(torch.autograd.Function):
@@ -76,7 +79,8 @@ class OneProduct:
 
     def parts(self) -> tuple:
         "W, A, B and s"
-        return self.base_layer.weight, self.lora_A['default'].weight, self.lora_B['default'].weight, self.scaling['default']
+        a, b = self.lora_A['default'].weight, self.lora_B['default'].weight
+        return self.base_layer.weight, a, b, self.scaling['default']
 
     def product(self, function, x: torch.Tensor, *where) -> torch.Tensor:
         "`function` of x, in the type that autocast gives products"
@@ -101,7 +105,7 @@ class LoRAConv2d(OneProduct, peft_lora.Conv2d):
 
 # %% ../../nbs/model/21_lora_layers.ipynb #db0e21d0
 def add_adapters(part: nn.Module, layers: list[str], rank: int, alpha: float):
-    "Freeze a part of a model and give these linear layers and convolutions of it, by name, adapters that change nothing yet"
+    "Freeze a part of a model; its linear layers and convolutions of these names get adapters that change nothing yet"
     part.requires_grad_(False)
     if not layers: return
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)
@@ -109,17 +113,21 @@ def add_adapters(part: nn.Module, layers: list[str], rank: int, alpha: float):
     inject_adapter_in_model(config, part)
 
 # %% ../../nbs/model/21_lora_layers.ipynb #39a91107
+def adapted_layers(network: nn.Module) -> dict[str, OneProduct]:
+    "The layers that have an adapter, by name"
+    return {name: m for name, m in network.named_modules() if isinstance(m, OneProduct)}
+
+# %% ../../nbs/model/21_lora_layers.ipynb #caa5cd54
 def run_as_peft(network: nn.Module):
     "Let adapted layers run as peft runs them, in three products; for comparison"
-    for m in network.modules():
-        if isinstance(m, OneProduct): m.__class__ = type(m).__bases__[1]
+    for m in adapted_layers(network).values(): m.__class__ = type(m).__bases__[1]
 
 # %% ../../nbs/model/21_lora_layers.ipynb #ff2a4492
 @contextmanager
 @torch.no_grad()
 def merged(network: nn.Module):
     "Inside the `with` block, in which nothing may learn, adapters are added to their matrices"
-    layers = [m for m in network.modules() if isinstance(m, OneProduct)]
+    layers = adapted_layers(network).values()
     for m in layers: m.kept = merged_weight(*m.parts())
     try: yield network
     finally:
@@ -129,17 +137,18 @@ def merged(network: nn.Module):
 @torch.no_grad()
 def merge(network: nn.Module) -> nn.Module:
     "Add adapters to their matrices for good; what comes back has the layers and names of a network that never had any"
-    for name, m in [*network.named_modules()]:
-        if not isinstance(m, OneProduct): continue
+    for name, m in adapted_layers(network).items():
         m.base_layer.weight = nn.Parameter(merged_weight(*m.parts()), requires_grad=False)
         network.set_submodule(name, m.base_layer)
     return network
 
 # %% ../../nbs/model/21_lora_layers.ipynb #b895a14b
-SWIN_LAYERS = 'attn.qkv', 'attn.proj', 'mlp.fc1', 'mlp.fc2'  # every linear layer of a Swin block, by the end of its name
+# every linear layer of a Swin block, by the end of its name
+SWIN_LAYERS = 'attn.qkv', 'attn.proj', 'mlp.fc1', 'mlp.fc2'
 
 # %% ../../nbs/model/21_lora_layers.ipynb #a6848aff
 def swin_layers(encoder: nn.Module, stages: int = 4) -> list[str]:
     "Names of the linear layers to adapt: all of every block, in the last so many of the encoder's four stages"
     last = tuple(f'layers_{i}.' for i in range(4 - stages, 4))
-    return [n for n, m in encoder.named_modules() if isinstance(m, nn.Linear) and n.startswith(last) and n.endswith(SWIN_LAYERS)]
+    linear = [n for n, m in encoder.named_modules() if isinstance(m, nn.Linear)]
+    return [n for n in linear if n.startswith(last) and n.endswith(SWIN_LAYERS)]

@@ -50,17 +50,19 @@ def ablation_arms(preset: Preset) -> dict[str, Arm]:
     both = preset.score_weights or 'both'
     def arm(recipe, stabilizer, steps, changes={}):
         settled = dict(final_lr=0., eval_every=2 * preset.eval_every) if recipe == 'mixed' else {}
-        return Arm(preset.model_copy(update=dict(steps=max(1, steps), recipes={recipe: changes}, score_weights=both, **settled)), recipe, stabilizer)
+        fields = dict(steps=max(1, steps), recipes={recipe: changes}, score_weights=both, **settled)
+        return Arm(preset.model_copy(update=fields), recipe, stabilizer)
     steps, aligned, unweighted = preset.steps, {'adversary': {}}, {'adversary': dict(dynamic_weights=False)}
     plain = {s: arm('plain', s, steps) for s in STABILIZERS}
     for s in ('ema', 'lora'):
-        plain |= {f'{s}+alignment': arm('plain', s, steps, unweighted), f'{s}+alignment+weights': arm('plain', s, steps, aligned)}
+        plain |= {f'{s}+alignment': arm('plain', s, steps, unweighted),
+                  f'{s}+alignment+weights': arm('plain', s, steps, aligned)}
     mixed = {f'mixed-{s}': arm('mixed', s, 2 * steps) for s in ('none', 'ema', 'lora', 'lora+ema')}
     mixed |= {'mixed-lora+alignment+weights': arm('mixed', 'lora', 2 * steps, aligned)}
     transda = {f'transda-{s}': arm('transda', s, steps // 3) for s in ('none', 'ema', 'lora')}
     for candidate in CHEAP:
         stabilizer, options, recipe = CANDIDATES[candidate]
-        names, without_reuse = candidate_arms(candidate), {k: v for k, v in options.items() if k != 'mode'}  # under mixing the student sees other images than the teacher
+        names, without_reuse = candidate_arms(candidate), {k: v for k, v in options.items() if k != 'mode'}
         mixed[names['mixed']] = with_options(arm('mixed', stabilizer, 2 * steps, recipe), **without_reuse)
         transda[names['transda']] = with_options(arm('transda', stabilizer, steps // 3, recipe), **options)
     return dict(oracle=Arm(oracle_preset(preset), 'oracle')) | plain | mixed | transda
@@ -68,12 +70,13 @@ def ablation_arms(preset: Preset) -> dict[str, Arm]:
 # %% ../../nbs/studies/62_ablation.ipynb #a5bf17f0
 def ablation(out: Path, preset: Preset, seed: int = 0, root: Path | None = None) -> Iterator[tuple[str, int, int]]:
     "Run one seed of the ablation, or what is missing of it, arm by arm"
-    if not load_domains(preset, root).held_out.labelled: raise BadInput(f'{root}: an ablation compares scores, and the held-out frames have no labels')
+    if not load_domains(preset, root).held_out.labelled:
+        raise BadInput(f'{root}: an ablation compares scores, and the held-out frames have no labels')
     for name, arm in ablation_arms(preset).items(): yield from run_arms(out, preset, {name: arm}, seed, root)
 
 # %% ../../nbs/studies/62_ablation.ipynb #1143f55a
 def ablation_result(out: Path) -> dict:
-    "Scores of every arm and seed, with gap closure; seeds that diverged stand beside them, by arm; raises `BadInput` where an anchor is missing"
+    "Scores by arm and seed, with gap closure, and which seeds diverged; raises `BadInput` where an anchor is missing"
     runs, _ = find_runs(out)
     rows = [summary(run) | dict(arm=arm_of(run['name']), round=run.get('round')) for run in runs.values()]
     diverged = {}
@@ -82,21 +85,28 @@ def ablation_result(out: Path) -> dict:
     rows = [row for row in rows if row['finished'] and row['target_miou']['final'] is not None]
     last = max((row['round'] or 0 for row in rows), default=0)
     rows = [row for row in rows if row['round'] in (None, last)]
-    anchors = {(row['arm'], row['seed']): row['target_miou']['final'] for row in rows if row['arm'] in ('source', 'oracle')}
+    anchors = {(row['arm'], row['seed']): row['target_miou']['final']
+               for row in rows if row['arm'] in ('source', 'oracle')}
     kept = ('target_miou', 'stability', 'cost', 'labels')
     result = dict(ran_with(next(iter(runs.values()), {})), dataset=rows[0]['dataset'] if rows else None, arms={})
     for row in rows:
         source, oracle = (anchors.get((anchor, row['seed'])) for anchor in ('source', 'oracle'))
         if source is None or oracle is None: continue  # a seed that is not that far yet
-        entry = {k: row[k] for k in kept} | dict(closure=(row['target_miou']['final'] - source) / (oracle - source), recipe=row['recipe'], stabilizer=row['stabilizer'])
+        closure = (row['target_miou']['final'] - source) / (oracle - source)
+        entry = {k: row[k] for k in kept} | dict(closure=closure, recipe=row['recipe'], stabilizer=row['stabilizer'])
         result['arms'].setdefault(row['arm'], {})[str(row['seed'])] = entry
-    if not result['arms']: raise BadInput(f'{out}: expected a finished source run and a finished oracle of the same seed')
+    if not result['arms']:
+        raise BadInput(f'{out}: expected a finished source run and a finished oracle of the same seed')
     order = ['source', *ablation_arms(PRESETS['streetscenes'])]
-    result['arms'] = {arm: result['arms'][arm] for arm in sorted(result['arms'], key=lambda arm: order.index(arm) if arm in order else len(order))}
+    place = lambda arm: order.index(arm) if arm in order else len(order)
+    result['arms'] = {arm: result['arms'][arm] for arm in sorted(result['arms'], key=place)}
     starts = {s: e['target_miou']['start'] for s, e in result['arms'].get('none', {}).items()}
     result['batchnorm'] = {s: start for s, start in starts.items() if start is not None}
-    brief = lambda metrics: {name: {step: round(v, 4) for step, v in points.items()} for name, points in metrics.items() if name != 'seen_miou'}
-    return result | dict(diverged=diverged, curves={name: dict(run, metrics=brief(run['metrics'])) for name, run in report(out)[0]['curves'].items()})
+    def brief(metrics):
+        return {name: {step: round(v, 4) for step, v in points.items()}
+                for name, points in metrics.items() if name != 'seen_miou'}
+    curves = {name: dict(run, metrics=brief(run['metrics'])) for name, run in report(out)[0]['curves'].items()}
+    return result | dict(diverged=diverged, curves=curves)
 
 # %% ../../nbs/studies/62_ablation.ipynb #4f3b5322
 def mean_and_spread(values: list[float], form: str) -> str:
@@ -107,22 +117,30 @@ def mean_and_spread(values: list[float], form: str) -> str:
 
 # %% ../../nbs/studies/62_ablation.ipynb #02066279
 def ablation_table(result: dict) -> pd.DataFrame:
-    "One row an arm, between the anchors: mean and standard deviation over the seeds that did not diverge; those that did have a column of their own"
+    """One row an arm, between the anchors: mean and standard deviation over the seeds that did not diverge; those that
+    did have a column of their own"""
     diverged = result.get('diverged', {})
     def row(arm, scores, closures, **more):
-        if diverged: more['diverged, left out'] = ', '.join(f'seed {s} at step {step}' for s, step in diverged.get(arm, {}).items()) or '–'
+        if diverged:
+            seeds = [f'seed {s} at step {step}' for s, step in diverged.get(arm, {}).items()]
+            more['diverged, left out'] = ', '.join(seeds) or '–'
         if not scores: return dict(arm=arm, seeds='0') | more
-        return dict(arm=arm, seeds=str(len(scores)), mIoU=mean_and_spread(scores, '.3f'), **{'gap closed, %': mean_and_spread([100 * c for c in closures], '.0f'), 'worst seed': f'{min(scores):.3f}'}) | more
-    final = {arm: {seed: e['target_miou']['final'] for seed, e in seeds.items()} for arm, seeds in result['arms'].items()}
-    source, oracle = final['source'], final['oracle']
+        closed = mean_and_spread([100 * c for c in closures], '.0f')
+        found = {'mIoU': mean_and_spread(scores, '.3f'), 'gap closed, %': closed, 'worst seed': f'{min(scores):.3f}'}
+        return dict(arm=arm, seeds=str(len(scores))) | found | more
+    final = {arm: {seed: e['target_miou']['final'] for seed, e in seeds.items()}
+             for arm, seeds in result['arms'].items()}
+    source, oracle, batchnorm = final['source'], final['oracle'], result['batchnorm']
     closure = lambda scores: [(v - source[s]) / (oracle[s] - source[s]) for s, v in scores.items()]
-    rows = [row('source', list(source.values()), closure(source)), row('source + BatchNorm', list(result['batchnorm'].values()), closure(result['batchnorm']))]
+    rows = [row('source', list(source.values()), closure(source)),
+            row('source + BatchNorm', list(batchnorm.values()), closure(batchnorm))]
     for arm in dict.fromkeys([*result['arms'], *diverged]):
         if arm in ('source', 'oracle'): continue
         scores, stability = final.get(arm, {}), [e['stability'] for e in result['arms'].get(arm, {}).values()]
         flips = [None if s['flip_rate'] is None else 100 * s['flip_rate'] for s in stability]
-        rows.append(row(arm, list(scores.values()), closure(scores), **{
-            'largest fall': mean_and_spread([s['largest_fall'] for s in stability], '.3f'), 'flips, %': mean_and_spread(flips, '.1f')}))
+        falls = mean_and_spread([s['largest_fall'] for s in stability], '.3f')
+        more = {'largest fall': falls, 'flips, %': mean_and_spread(flips, '.1f')}
+        rows.append(row(arm, list(scores.values()), closure(scores), **more))
     return pd.DataFrame([*rows, row('oracle', list(oracle.values()), closure(oracle))]).fillna('–')
 
 # %% ../../nbs/studies/62_ablation.ipynb #cea75f6f
@@ -134,12 +152,16 @@ def without_candidates(result: dict) -> dict:
 
 # %% ../../nbs/studies/62_ablation.ipynb #734906fa
 def quality_beside_cost(cost: dict, results: dict[str, dict]) -> pd.DataFrame:
-    "One row a candidate: steps and peak memory over EMA's, from a result of the cost bench, and the share of the gap that it closes, in percent, by dataset and recipe"
+    """One row a candidate: steps and peak memory over EMA's, from a result of the cost bench, and the share of the gap
+    that it closes, in percent, by dataset and recipe"""
     costs = cost_table(cost).set_index('stabilizer')
+    def closed(result, arm):
+        return mean_and_spread([100 * e['closure'] for e in result['arms'].get(arm, {}).values()], '.0f')
     def row(candidate):
-        closed = {f'{dataset}, {recipe}': mean_and_spread([100 * e['closure'] for e in result['arms'].get(arm, {}).values()], '.0f')
-                  for dataset, result in results.items() for recipe, arm in candidate_arms(candidate).items()}
-        return {'stabilizer': candidate, 'times EMA': costs['times EMA'][candidate], 'peak of EMA': costs['of EMA'][candidate]} | closed
+        quality = {f'{dataset}, {recipe}': closed(result, arm)
+                   for dataset, result in results.items() for recipe, arm in candidate_arms(candidate).items()}
+        times, peak = costs['times EMA'][candidate], costs['of EMA'][candidate]
+        return {'stabilizer': candidate, 'times EMA': times, 'peak of EMA': peak} | quality
     return pd.DataFrame(map(row, ('ema', 'lora', *CHEAP)))
 
 # %% ../../nbs/studies/62_ablation.ipynb #dccbd7e5
@@ -155,13 +177,14 @@ def study_gap(
     config = Config(preset=source_preset(preset), recipe='source', seed=seed, steps=preset.source_steps)
     for step in train(out/source, config, load_domains(preset)): yield source, step, config.steps
     model, scores = load_model(out/source), {}
+    with_gap = lambda gap: preset.model_copy(update=dict(data=preset.data | dict(gap=gap)))
     for gap in gaps:
-        *_, (_, iou) = evaluate(model, load_domains(preset.model_copy(update=dict(data=preset.data | dict(gap=gap)))).held_out, len(CITYSCAPES))
+        *_, (_, iou) = evaluate(model, load_domains(with_gap(gap)).held_out, len(CITYSCAPES))
         scores[gap] = float(np.nanmean(iou))
     result = dict(source_only=scores, oracle={})
     for gap in oracles:
-        supervised = oracle_preset(preset.model_copy(update=dict(data=preset.data | dict(gap=gap))))
-        config, name = Config(preset=supervised, recipe='oracle', seed=seed, steps=supervised.steps, source=source), f'oracle-{gap}-seed{seed}'
+        supervised, name = oracle_preset(with_gap(gap)), f'oracle-{gap}-seed{seed}'
+        config = Config(preset=supervised, recipe='oracle', seed=seed, steps=supervised.steps, source=source)
         for step in train(out/name, config, load_domains(supervised)): yield name, step, config.steps
         result['oracle'][gap] = read_metrics(out/name).target_miou.iloc[-1]
     write_json(out/'gap.json', ran_with(read_config(out/name)) | result)

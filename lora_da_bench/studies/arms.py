@@ -58,8 +58,8 @@ def chain(
 ) -> dict[str, Config]:  # run name -> its configuration, in order
     "The runs of an arm"
     preset = arm.preset
-    config = Config(preset=preset, recipe=arm.recipe, stabilizer=arm.stabilizer, seed=seed, steps=preset.steps, root=root,
-                    source=f'{source}-seed{seed}' if preset.start == 'source' else None)
+    config = Config(preset=preset, recipe=arm.recipe, stabilizer=arm.stabilizer, seed=seed, steps=preset.steps,
+                    root=root, source=f'{source}-seed{seed}' if preset.start == 'source' else None)
     if config.model_copy(update=dict(labels='any')).target_labels != 'offline': return {f'{name}-seed{seed}': config}
     names = [f'{name}-seed{seed}-round{r}' for r in range(preset.rounds + 1)]
     return {n: config.model_copy(update=dict(round=r, labels=names[r - 1] if r else None)) for r, n in enumerate(names)}
@@ -76,12 +76,13 @@ def run_chain(out: Path, configs: dict[str, Config], domains: Domains) -> Iterat
         if config.round is not None:
             accelerator = create_accelerator()
             if accelerator.is_main_process:
-                for done in label_target(out/name, domains): yield before, (f'{name}: labels', done, len(domains.target))
+                for done in label_target(out/name, domains):
+                    yield before, (f'{name}: labels', done, len(domains.target))
             accelerator.wait_for_everyone()
 
 # %% ../../nbs/studies/61_arms.ipynb #a48eaef8
-def load_surveyed(preset: Preset, root: Path | None):  # a generator of (what, frames done, frames) that returns the `Domains`
-    "The preset's datasets, the source surveyed where sampling needs it; to be used as `domains = yield from load_surveyed(...)`"
+def load_surveyed(preset: Preset, root: Path | None):  # yields (what, frames done, frames), returns the `Domains`
+    "The preset's datasets, the source surveyed where sampling needs it; `domains = yield from load_surveyed(...)`"
     domains = load_domains(preset, root)
     if preset.sampling != 'uniform' and isinstance(domains.source, Frames):
         with create_accelerator().main_process_first():  # the others read its cache
@@ -94,8 +95,9 @@ def load_surveyed(preset: Preset, root: Path | None):  # a generator of (what, f
 # %% ../../nbs/studies/61_arms.ipynb #df63a88d
 def source_preset(preset: Preset) -> Preset:
     "A preset without what only concerns adaptation: presets that differ in nothing else can share a source model"
-    return preset.model_copy(update=dict(stabilizers={}, recipes={}, recipe='source', rounds=1, steps=preset.source_steps, lr=preset.source_lr,
-                                         final_lr=0., score_weights=None, average_decay=.99))
+    return preset.model_copy(update=dict(
+        stabilizers={}, recipes={}, recipe='source', rounds=1, steps=preset.source_steps,
+        lr=preset.source_lr, final_lr=0., score_weights=None, average_decay=.99))
 
 # %% ../../nbs/studies/61_arms.ipynb #dcf746c0
 def run_arms(
@@ -120,7 +122,8 @@ def run_arms(
         for config in configs.values(): needs_labels(config, domains)
     if any(arm.preset.start == 'source' for arm in arms.values()):
         name = f'{source}-seed{seed}'
-        config = Config(preset=source_preset(preset), recipe='source', seed=seed, steps=preset.source_steps, root=resolved)
+        own = source_preset(preset)
+        config = Config(preset=own, recipe='source', seed=seed, steps=own.steps, root=resolved)
         with telling_out_of_memory(config, len(domains.space)):
             for step in train(out/name, config, domains): yield name, step, config.steps
     yield from take_turns({name: run_chain(out, configs, domains) for name, configs in chains.items()})

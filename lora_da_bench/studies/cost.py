@@ -66,18 +66,22 @@ def cost_preset(
 ) -> Preset:
     "A setting to be measured: the numbers of the quickstart for `mini`, published ones for others, random weights"
     base = PRESETS['streetscenes' if model == 'mini' else 'gta5-cityscapes-swin-b']
-    return base.model_copy(update=dict(model=model, crop=crop or ((64, 128) if model == 'mini' else (512, 1024)), source_crop=None, start='initial', weights='random',
-                                       batch_size=batch_size or (4 if model == 'mini' else 2), **how))
+    usual_crop, usual_size = ((64, 128), 4) if model == 'mini' else ((512, 1024), 2)
+    return base.model_copy(update=dict(model=model, crop=crop or usual_crop, source_crop=None, start='initial',
+                                       weights='random', batch_size=batch_size or usual_size, **how))
 
 # %% ../../nbs/studies/63_cost.ipynb #89a2acc9
 def candidate_config(preset: Preset, name: str) -> Config:
-    "A TransDA step, alignment and self-training, under a candidate or any other stabilizer; raises `BadInput` for an unknown name"
-    if name not in {*CANDIDATES, *STABILIZERS}: raise BadInput(f"stabilizers: '{name}' is unknown; expected {', '.join(dict.fromkeys([*CANDIDATES, *STABILIZERS]))}")
+    "A TransDA step under a candidate or any other stabilizer; raises `BadInput` for an unknown name"
+    known = dict.fromkeys([*CANDIDATES, *STABILIZERS])
+    if name not in known: raise BadInput(f"stabilizers: '{name}' is unknown; expected {', '.join(known)}")
     stabilizer, options, recipe = CANDIDATES.get(name, (name, {}, {}))
     options = preset.stabilizers.get(stabilizer, {}) | options
     recipe = preset.recipes.get('transda', {}) | recipe
-    return Config(preset=preset.model_copy(update=dict(stabilizers={stabilizer: options}, recipes={'transda': recipe}, compile=preset.compile and name != 'reference')),
-                  recipe='transda', stabilizer=stabilizer, steps=1000, labels='any')
+    changes = dict(stabilizers={stabilizer: options}, recipes={'transda': recipe},
+                   compile=preset.compile and name != 'reference')
+    preset = preset.model_copy(update=changes)
+    return Config(preset=preset, recipe='transda', stabilizer=stabilizer, steps=1000, labels='any')
 
 # %% ../../nbs/studies/63_cost.ipynb #dc766f4a
 def plain_cross_entropy(output: Output, labels: torch.Tensor) -> torch.Tensor:
@@ -86,7 +90,8 @@ def plain_cross_entropy(output: Output, labels: torch.Tensor) -> torch.Tensor:
     def ce(logits):
         chosen = logits.log_softmax(1).gather(1, labels.masked_fill(~known, 0)[:, None])[:, 0]
         return -(chosen * known).sum() / known.sum()
-    return ce(output.logits) + .4 * ce(F.interpolate(output.aux, labels.shape[-2:], mode='bilinear', align_corners=False))
+    aux = F.interpolate(output.aux, labels.shape[-2:], mode='bilinear', align_corners=False)
+    return ce(output.logits) + .4 * ce(aux)
 
 # %% ../../nbs/studies/63_cost.ipynb #447e279e
 def plain_weight(sign: float, logits: torch.Tensor, temperature: float, discrepancy: torch.Tensor) -> torch.Tensor:
@@ -95,7 +100,13 @@ def plain_weight(sign: float, logits: torch.Tensor, temperature: float, discrepa
     return ((x - x.min()) / (x.max() - x.min())).detach()
 
 # %% ../../nbs/studies/63_cost.ipynb #3f9b39b9
-def plain_confusion(d: torch.Tensor, logits: torch.Tensor, weight: torch.Tensor, valid: torch.Tensor, source: bool) -> torch.Tensor:
+def plain_confusion(
+    d: torch.Tensor,       # (B, H, W), D's probability of source; or (B, 2K, H, W), its logits over 2K classes
+    logits: torch.Tensor,  # (B, K, H, W), the segmentation's
+    weight: torch.Tensor,  # (B, H, W)
+    valid: torch.Tensor,   # (B, H, W)
+    source: bool,          # the domain that D is told
+) -> torch.Tensor:
     "The weighted mean of `-log D`, `-log(1 - D)`, or of the cross-entropy over 2K classes, from the formula"
     if d.ndim == 3: loss = -(d if source else 1 - d).clamp(1e-7, 1).log()
     else:
@@ -120,13 +131,16 @@ class Reference(Learner):
         dis_s = a.discrepancy(feature_s, size_s)
         w_s = plain_weight(1, logits_s, 10., dis_s)
         a.adversary.requires_grad_(False)
-        losses = dict(source=plain_cross_entropy(source, batch.source_labels),
-                      adversarial=.001 * plain_confusion(a.adversary(source.feature, size_s), logits_s, w_s, batch.source_valid, False))
+        losses = dict(
+            source=plain_cross_entropy(source, batch.source_labels),
+            adversarial=.001 * plain_confusion(
+                a.adversary(source.feature, size_s), logits_s, w_s, batch.source_valid, False))
         a.adversary.requires_grad_(True)
         found = {name: loss.item() for name, loss in losses.items()}
         self.accelerator.backward(sum(losses.values()))
         taught = self.stabilizer.predict(batch.target)
-        target_loss = plain_cross_entropy(taught if self.stabilizer.reuses_pass else self.student(batch.target), batch.target_labels)
+        target_loss = plain_cross_entropy(
+            taught if self.stabilizer.reuses_pass else self.student(batch.target), batch.target_labels)
         found['target'] = target_loss.item()
         self.accelerator.backward(target_loss)
         self.optimizer.step()
@@ -136,9 +150,10 @@ class Reference(Learner):
         dis_t = a.discrepancy(feature_t, size_t)
         w_t = plain_weight(-1, logits_t, 1., dis_t)
         mean_log = lambda d, valid: (d.log().clamp(min=-100) * valid).sum() / valid.sum()
-        losses = dict(adversary=.5 * plain_confusion(a.adversary(feature_s, size_s), logits_s, w_s, batch.source_valid, True)
-                              + .5 * plain_confusion(a.adversary(feature_t, size_t), logits_t, w_t, batch.target_valid, False),
-                      discrepancy=-.5 * mean_log(dis_s, batch.source_valid) - .5 * mean_log(1 - dis_t, batch.target_valid))
+        losses = dict(
+            adversary=.5 * plain_confusion(a.adversary(feature_s, size_s), logits_s, w_s, batch.source_valid, True)
+                    + .5 * plain_confusion(a.adversary(feature_t, size_t), logits_t, w_t, batch.target_valid, False),
+            discrepancy=-.5 * mean_log(dis_s, batch.source_valid) - .5 * mean_log(1 - dis_t, batch.target_valid))
         found |= {name: loss.item() for name, loss in losses.items()}
         sum(losses.values()).backward()
         a.optimizer.step()
@@ -152,7 +167,8 @@ class Reference(Learner):
 def average_in_a_loop(stabilizer: Stabilizer):
     "The momentum update tensor by tensor, in Python; in training mode its BatchNorm has statistics of its own"
     teacher, student = stabilizer.teacher, stabilizer.student.state_dict()
-    names = learnt_tensors(stabilizer.student) if teacher.mode == 'eval' else [n for n, p in stabilizer.student.named_parameters() if p.requires_grad]
+    trained = [n for n, p in stabilizer.student.named_parameters() if p.requires_grad]
+    names = learnt_tensors(stabilizer.student) if teacher.mode == 'eval' else trained
     for name, average in teacher.network.state_dict().items():
         if name not in names: continue
         if average.is_floating_point(): average.copy_(teacher.decay * average + (1 - teacher.decay) * student[name])
@@ -163,7 +179,8 @@ def create_candidate(name: str, preset: Preset, n_classes: int, accelerator: Acc
     "A candidate, ready to take steps"
     config = candidate_config(preset, name)
     model = initial_model(Path(), config, n_classes)
-    if name == 'reference': return create_learner(config, model.to(accelerator.device), n_classes, accelerator, Reference)
+    if name == 'reference':
+        return create_learner(config, model.to(accelerator.device), n_classes, accelerator, Reference)
     return create_learner(config, to_device(model, accelerator.device), n_classes, accelerator)
 
 # %% ../../nbs/studies/63_cost.ipynb #4289b072
@@ -175,13 +192,15 @@ def count(learner: Learner, batch: Batch) -> dict[str, int]:
 
 # %% ../../nbs/studies/63_cost.ipynb #ea7394f2
 def open_device(name: str | None, precision: str | None) -> tuple[torch.device, str]:
-    "The device and precision to measure on, by default the best there is; raises `BadInput` that says what is supported here"
-    there = [d for d, found in (('cuda', torch.cuda.is_available()), ('mps', torch.backends.mps.is_available()), ('cpu', True)) if found]
+    "The device and precision to measure on, by default the best there is; a `BadInput` says what is supported here"
+    found = dict(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available(), cpu=True)
+    there = [d for d in found if found[d]]
     name = name or there[0]
     if name not in there: raise BadInput(f"--device: '{name}' is not to be had here; supported: {', '.join(there)}")
     supported = ['fp32', 'bf16'] if name == 'cpu' or name == 'cuda' and has_bf16() else ['fp32']
     precision = precision or ('bf16' if name == 'cuda' and has_bf16() else 'fp32')
-    if precision not in supported: raise BadInput(f"--precision: '{precision}' is not supported on {name}; supported: {', '.join(supported)}")
+    if precision not in supported:
+        raise BadInput(f"--precision: '{precision}' is not supported on {name}; supported: {', '.join(supported)}")
     return torch.device(name), precision
 
 # %% ../../nbs/studies/63_cost.ipynb #475f9f2d
@@ -190,13 +209,15 @@ def pretend_device(name: str | None, precision: str | None) -> tuple[torch.devic
     supported = dict(cuda=('bf16', 'fp32'), cpu=('fp32', 'bf16'), mps=('fp32',))
     if name not in (None, *supported): raise BadInput(f"--device: '{name}' is unknown; expected {', '.join(supported)}")
     device, usual = device_and_precision() if name is None else (torch.device(name), supported[name][0])
-    if precision not in (None, *supported[device.type]): raise BadInput(f"--precision: '{precision}' is not supported on {device}; supported: {', '.join(supported[device.type])}")
+    there = supported[device.type]
+    if precision not in (None, *there):
+        raise BadInput(f"--precision: '{precision}' is not supported on {device}; supported: {', '.join(there)}")
     return device, precision or usual
 
 # %% ../../nbs/studies/63_cost.ipynb #13612342
 @contextmanager
 def timed_parts(learner: Learner):
-    "Inside the `with` block, every step adds its milliseconds by part to what this gives; a part inside a part counts once"
+    "Inside the `with` block, every step adds its milliseconds by part to what this gives; nested parts count once"
     device, spent, inner, forwards = learner.accelerator.device, defaultdict(float), [0.], 0
     passes = ['+'.join(terms[0].student_pass for terms in group) for group in learner.passes]
     def timed(part, f):
@@ -212,8 +233,9 @@ def timed_parts(learner: Learner):
             inner[-1] += took
             return out
         return call
-    places = [(learner, 'student', None), (learner.stabilizer, 'predict', 'teacher'), (learner.accelerator, 'backward', 'backward'),
-              (learner.optimizer, 'step', 'optimizer'), (learner.stabilizer, 'after_step', 'average')]
+    places = [(learner, 'student', None), (learner.stabilizer, 'predict', 'teacher'),
+              (learner.accelerator, 'backward', 'backward'), (learner.optimizer, 'step', 'optimizer'),
+              (learner.stabilizer, 'after_step', 'average')]
     places += [(term, f, name) for name, term in learner.terms.items() for f in ('images', 'losses', 'after_passes')]
     kept = [(thing, name, thing.__dict__.get(name)) for thing, name, _ in places]
     try:
@@ -225,7 +247,12 @@ def timed_parts(learner: Learner):
             else: thing.__dict__[name] = before
 
 # %% ../../nbs/studies/63_cost.ipynb #ed993684
-def milliseconds_by_part(learner: Learner, views: tuple[View, View], colours: tuple[str, str], steps: int) -> dict[str, float]:
+def milliseconds_by_part(
+    learner: Learner,
+    views: tuple[View, View],   # of source and target
+    colours: tuple[str, str],   # names of their views
+    steps: int,
+) -> dict[str, float]:
     "Mean milliseconds of a step by part, from a loader's views on; waits for the device between parts"
     device, total = learner.accelerator.device, 0.
     with timed_parts(learner) as spent:
@@ -240,7 +267,8 @@ def milliseconds_by_part(learner: Learner, views: tuple[View, View], colours: tu
 
 # %% ../../nbs/studies/63_cost.ipynb #37361c9d
 def matrix_throughput(device: torch.device, precision: str) -> float:
-    "Operations a second of the best of ten large matrix products of random numbers; on a GPU with TF32 in full precision, as torch's convolutions have it"
+    """Operations a second of the best of ten large matrix products of random numbers; on a GPU with TF32 in full
+    precision, as torch's convolutions have it"""
     n, dtype = (8192 if device.type == 'cuda' else 1024), torch.bfloat16 if precision == 'bf16' else torch.float32
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     watch, tf32 = Stopwatch(device), torch.backends.cuda.matmul.allow_tf32
@@ -254,17 +282,27 @@ def matrix_throughput(device: torch.device, precision: str) -> float:
 
 # %% ../../nbs/studies/63_cost.ipynb #de80216c
 def precision_of(name: str, precision: str) -> str:
-    "The reference runs in full precision, whatever the others do; on a GPU torch lets its convolutions, not its products, use TF32"
+    """The reference runs in full precision, whatever the others do; on a GPU torch lets its convolutions, not its
+    products, use TF32"""
     return 'fp32' if name == 'reference' else precision
 
 # %% ../../nbs/studies/63_cost.ipynb #a2506809
-def predict_candidates(preset: Preset, names: list[str], device: torch.device, precision: str, n_classes: int = len(CITYSCAPES), fits: bool = True) -> dict[str, dict]:
-    "What each candidate will hold and take; raises `BadInput` if a name is unknown or, unless it need not fit, there is too little memory for one"
+def predict_candidates(
+    preset: Preset,
+    names: list[str],
+    device: torch.device,
+    precision: str,                    # of all but the reference
+    n_classes: int = len(CITYSCAPES),
+    fits: bool = True,                 # it has to fit into the memory that is free
+) -> dict[str, dict]:                  # name -> what `predict_step` says
+    "What each candidate will hold and take; raises `BadInput` for an unknown name, and if there is too little memory"
     predicted, available = {}, free_memory(device) if fits else float('inf')
     for name, config in {n: candidate_config(preset, n) for n in names}.items():
-        predicted[name] = predict_step(config, n_classes, device, precision_of(name, precision), Reference if name == 'reference' else Learner)
+        own, kind = precision_of(name, precision), Reference if name == 'reference' else Learner
+        predicted[name] = predict_step(config, n_classes, device, own, kind)
         if predicted[name]['peak_bytes'] > available:
-            raise BadInput(memory_advice(config, n_classes, device, precision_of(name, precision), available, name) + f'; or leave {name} out of --stabilizers')
+            advice = memory_advice(config, n_classes, device, own, available, name)
+            raise BadInput(f'{advice}; or leave {name} out of --stabilizers')
     return predicted
 
 # %% ../../nbs/studies/63_cost.ipynb #4f46c627
@@ -276,15 +314,17 @@ def measure(
     rounds: int = 5,
     pairs: int = 4,                 # of steps, timed in each round
     n_classes: int = len(CITYSCAPES),
-) -> Iterator[tuple[str, int, int]]:  # candidate, round just done, rounds; returns the result, as `result = yield from measure(...)`
-    "Every candidate in turns: time, memory and operations. A step begins with a loader's views in memory, and brings them to the device"
+) -> Iterator[tuple[str, int, int]]:  # candidate, round just done, rounds; `result = yield from measure(...)`
+    """Every candidate in turns: time, memory and operations. A step begins with a loader's views in memory, and brings
+    them to the device"""
     laps, found, of = defaultdict(list), {}, lambda name: precision_of(name, precision)
     for round_ in range(1, rounds + 1):
         for name in predicted:
             config = candidate_config(preset, name)
             with telling_out_of_memory(config, n_classes, device, of(name), name):
                 learner = create_candidate(name, preset, n_classes, OneDevice(device, of(name)))
-                views, colours, watch = random_views(config, n_classes, device), batch_views(config), Stopwatch(device)
+                views, colours = random_views(config, n_classes, device), batch_views(config)
+                watch = Stopwatch(device)
                 def batch(): return create_batch(*views, *colours, device)
                 learner.step(batch())  # makes the optimizer's states
                 peak = held_in_a_step(learner, batch())
@@ -293,23 +333,27 @@ def measure(
                     for _ in range(2): learner.step(batch())
                     watch.stop()
                 laps[name].append(np.array(watch.read()) / 2)
-                if round_ == rounds: found[name] = facts_of(learner, peak, predicted[name]['memory']['gradients'], milliseconds_by_part(learner, views, colours, 2 * pairs))
+                if round_ == rounds:
+                    time_ms = milliseconds_by_part(learner, views, colours, 2 * pairs)
+                    found[name] = facts_of(learner, peak, predicted[name]['memory']['gradients'], time_ms)
             del learner
             clean_up(device)
             yield name, round_, rounds
     throughput = {p: matrix_throughput(device, p) for p in {of(n) for n in predicted}}
     rows = []
-    for name in predicted:
-        ms = np.median(np.concatenate(laps[name]))
-        rows.append(dict(stabilizer=name, step_ms=ms, step_ms_by_round=[float(np.median(l)) for l in laps[name]], images_per_s=2 * preset.batch_size / ms * 1000, **found[name],
-                         predicted_peak_bytes=predicted[name]['peak_bytes'], flops=predicted[name]['flops'], launches=predicted[name]['launches'],
-                         matrix_throughput_share=predicted[name]['flops'] / (ms / 1000) / throughput[of(name)]))
-    return dict(environment(device), setting=dict(preset.model_dump(include={'model', 'crop', 'batch_size', 'decoder_channels', 'checkpointing', 'compile'}), precision=precision),
-                matrix_throughput=throughput, rows=rows)
+    for name, p in predicted.items():
+        ms, by_round = np.median(np.concatenate(laps[name])), [float(np.median(l)) for l in laps[name]]
+        rows.append(dict(stabilizer=name, step_ms=ms, step_ms_by_round=by_round,
+                         images_per_s=2 * preset.batch_size / ms * 1000, **found[name],
+                         predicted_peak_bytes=p['peak_bytes'], flops=p['flops'], launches=p['launches'],
+                         matrix_throughput_share=p['flops'] / (ms / 1000) / throughput[of(name)]))
+    fields = {'model', 'crop', 'batch_size', 'decoder_channels', 'checkpointing', 'compile'}
+    setting = dict(preset.model_dump(include=fields), precision=precision)
+    return dict(environment(device), setting=setting, matrix_throughput=throughput, rows=rows)
 
 # %% ../../nbs/studies/63_cost.ipynb #2ff471b6
 def held_in_a_step(learner: Learner, batch: Batch) -> int:
-    "Bytes that a step, not a learner's first, holds at its worst moment: what a GPU's allocator gave out, elsewhere what was counted"
+    "Bytes that a step, not a learner's first, holds at its worst moment: as a GPU's allocator tells, elsewhere counted"
     gpu = batch.source.is_cuda
     if gpu: torch.cuda.reset_peak_memory_stats()
     with nullcontext() if gpu else PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)
@@ -317,21 +361,24 @@ def held_in_a_step(learner: Learner, batch: Batch) -> int:
 
 # %% ../../nbs/studies/63_cost.ipynb #df929ef1
 def clean_up(device: torch.device):
-    "Let nothing that a candidate leaves behind reach the next one: memory, which the driver tells of, and compiled code"
+    "Let nothing that a candidate leaves behind reach the next one: memory, as the driver tells it, and compiled code"
     gc.collect()
     torch._dynamo.reset()
     if device.type == 'cuda': torch.cuda.empty_cache()
 
 # %% ../../nbs/studies/63_cost.ipynb #55183381
 def facts_of(learner: Learner, peak: int, gradients: int, time_ms: dict[str, float]) -> dict:
-    "What needs no repetition: memory, parts, and trained parameters as a share of all that the network has without adapters"
-    share = lambda part: trainable_parameters(part) / sum(p.numel() for n, p in part.named_parameters() if 'lora_' not in n)
-    return dict(peak_memory_bytes=peak, memory=split_memory(learner, peak, gradients), time_ms=time_ms, saved_bytes=sum(t.nbytes for t in saved_tensors(learner.stabilizer).values()),
+    "What needs no repetition: memory, parts, and trained parameters as a share of all but the adapters"
+    size = lambda part: sum(p.numel() for n, p in part.named_parameters() if 'lora_' not in n)
+    share = lambda part: trainable_parameters(part) / size(part)
+    saved = saved_tensors(learner.stabilizer).values()
+    return dict(peak_memory_bytes=peak, memory=split_memory(learner, peak, gradients), time_ms=time_ms,
+                saved_bytes=sum(t.nbytes for t in saved),
                 trained_share_of_backbone=share(learner.student.encoder), trained_share=share(learner.student))
 
 # %% ../../nbs/studies/63_cost.ipynb #0a808f11
 def with_data(preset: Preset, root: Path) -> tuple[Preset, Domains]:
-    "The setting with views of GTA5 and Cityscapes as published, and their files below `root`; raises `BadInput` where they are not"
+    "The setting with published views of GTA5 and Cityscapes, and their files below `root`; `BadInput` without them"
     published = PRESETS['gta5-cityscapes-swin-b']
     preset = preset.model_copy(update={k: getattr(published, k) for k in ('dataset', 'size', 'scale', 'views')})
     return preset, load_domains(preset, root)
@@ -340,13 +387,15 @@ def with_data(preset: Preset, root: Path) -> tuple[Preset, Domains]:
 def as_read(config: Config) -> Config:
     "The configuration for a loader that reads the target's files of labels as well, in the recipe's own views"
     colours = config.create_recipe().model_dump(include={'source_view', 'target_view'})
-    return config.model_copy(update=dict(recipe='oracle', preset=config.preset.model_copy(update=dict(recipes={'oracle': colours}))))
+    preset = config.preset.model_copy(update=dict(recipes={'oracle': colours}))
+    return config.model_copy(update=dict(recipe='oracle', preset=preset))
 
 # %% ../../nbs/studies/63_cost.ipynb #0de66a42
 def measure_waiting(preset: Preset, name: str, domains: Domains, device: torch.device, precision: str) -> dict:
     "Mean milliseconds of a step and of the wait for its batch, and the share of the wait in both"
     config, n_classes, precision = candidate_config(preset, name), len(domains.space), precision_of(name, precision)
-    first, steps, spent = 2 * n_workers() + 2, 4 * n_workers(), Counter()  # what workers have ready at the start says nothing of how fast they are
+    # what workers have ready at the start says nothing of how fast they are
+    first, steps, spent = 2 * n_workers() + 2, 4 * n_workers(), Counter()
     with telling_out_of_memory(config, n_classes, device, precision, name):
         learner = create_candidate(name, preset, n_classes, OneDevice(device, precision))
         views = step_views(Path(), as_read(config), domains, range(first + steps), set())
@@ -358,20 +407,26 @@ def measure_waiting(preset: Preset, name: str, domains: Domains, device: torch.d
             if step >= first: spent.update(waiting=1000 * (there - asked), step=1000 * (clock(device) - there))
     del learner
     clean_up(device)
-    return dict(stabilizer=name, step_ms=spent['step'] / steps, waiting_ms=spent['waiting'] / steps, waiting_share=spent['waiting'] / spent.total())
+    return dict(stabilizer=name, step_ms=spent['step'] / steps, waiting_ms=spent['waiting'] / steps,
+                waiting_share=spent['waiting'] / spent.total())
 
 # %% ../../nbs/studies/63_cost.ipynb #59182262
 def cost_table(result: dict) -> pd.DataFrame:
-    """A row a candidate; `times EMA` is how many steps it takes while EMA takes one, and in brackets the same round by round, the least and the most.
-    Those with source and target in one batch are compared with EMA that has them in one batch as well."""
+    """A row a candidate; `times EMA` is how many steps it takes while EMA takes one, and in brackets the same round by
+    round, the least and the most. Those with source and target in one batch are compared with EMA that has them in one
+    batch as well."""
     rows = {row['stabilizer']: row for row in result['rows']}
     def line(row):
         ema = rows.get('ema-one-batch' if row['stabilizer'].endswith('-one-batch') else 'ema')
         low, high = min(row['step_ms_by_round']), max(row['step_ms_by_round'])
         ratios = [a / b for a, b in zip(ema['step_ms_by_round'], row['step_ms_by_round'])] if ema else []
-        return {'stabilizer': row['stabilizer'], 'ms a step': f"{row['step_ms']:,.0f} ({low:,.0f} to {high:,.0f})", 'images/s': f"{row['images_per_s']:.1f}",
-                'times EMA': f"{ema['step_ms'] / row['step_ms']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ema else '–', 'peak, MB': f"{row['peak_memory_bytes'] / 1e6:,.0f}",
-                'of EMA': f"{row['peak_memory_bytes'] / ema['peak_memory_bytes']:.2f}" if ema else '–', 'GFLOP': f"{row['flops'] / 1e9:,.0f}",
-                'of matmul': f"{row['matrix_throughput_share']:.0%}",
-                'trained': f"{100 * row['trained_share']:.3g}%", 'of encoder': f"{100 * row['trained_share_of_backbone']:.3g}%", 'saved, MB': f"{row['saved_bytes'] / 1e6:,.1f}"}
+        times = f"{ema['step_ms'] / row['step_ms']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ema else '–'
+        of_ema = f"{row['peak_memory_bytes'] / ema['peak_memory_bytes']:.2f}" if ema else '–'
+        return {'stabilizer': row['stabilizer'], 'ms a step': f"{row['step_ms']:,.0f} ({low:,.0f} to {high:,.0f})",
+                'images/s': f"{row['images_per_s']:.1f}", 'times EMA': times,
+                'peak, MB': f"{row['peak_memory_bytes'] / 1e6:,.0f}", 'of EMA': of_ema,
+                'GFLOP': f"{row['flops'] / 1e9:,.0f}", 'of matmul': f"{row['matrix_throughput_share']:.0%}",
+                'trained': f"{100 * row['trained_share']:.3g}%",
+                'of encoder': f"{100 * row['trained_share_of_backbone']:.3g}%",
+                'saved, MB': f"{row['saved_bytes'] / 1e6:,.1f}"}
     return pd.DataFrame(map(line, rows.values()))

@@ -118,7 +118,7 @@ def fused_attention(
 # %% ../../nbs/studies/60_dry_step.ipynb #0ba7bec5
 @contextmanager
 def rules_of(device: torch.device):
-    "Inside the `with` block tensors without contents get the types, and leave the tensors, that they would on this device"
+    "Inside the `with` block tensors without contents get the types, and leave the tensors, as on this device"
     if device.type != 'cuda': yield; return
     torch_nn = torch._C._nn
     with (mock.patch.object(F, 'layer_norm', in_full(F.layer_norm)),

@@ -30,11 +30,14 @@ def measure_steps(
     shrink: int,          # what the crops' sides are divided by
 ) -> tuple[int, float]:   # pixels of a step, its time in seconds
     "Two steps of an arm on small crops and 2 + 2 images: one to warm up, one that is timed"
-    sizes = [tuple(max(32, 4 * round(n / shrink / 4)) for n in crop) for crop in (arm.preset.source_crop or arm.preset.crop, arm.preset.crop)]
-    preset = arm.preset.model_copy(update=dict(source_crop=sizes[0], crop=sizes[1], batch_size=2, weights='random', compile=False))
+    p = arm.preset
+    sizes = [tuple(max(32, 4 * round(n / shrink / 4)) for n in crop) for crop in (p.source_crop or p.crop, p.crop)]
+    small = dict(source_crop=sizes[0], crop=sizes[1], batch_size=2, weights='random', compile=False)
+    preset = p.model_copy(update=small)
     config = Config(preset=preset, recipe=arm.recipe, stabilizer=arm.stabilizer, steps=100, labels='any')
     accelerator = create_accelerator()
-    learner = create_learner(config, to_device(initial_model(Path(), config, n_classes), accelerator.device), n_classes, accelerator)
+    model = to_device(initial_model(Path(), config, n_classes), accelerator.device)
+    learner = create_learner(config, model, n_classes, accelerator)
     batch = random_batch(config, n_classes, accelerator.device)
     learner.step(batch)
     start = clock(accelerator.device)
@@ -55,7 +58,8 @@ def how_it_learns(learner: Learner, config: Config) -> list[str]:
     "Rates, betas and decay of each optimizer as they are, how the rates go, and the stabilizer's options; a line each"
     preset, name, lines = config.preset, config.stabilizer, [describe_optimizer('student', learner.optimizer)]
     rise = warmup_steps(preset.steps, preset.warmup)
-    lines.append(f'its rates: up from a millionth over {rise:,} steps, then a straight line to {preset.final_lr:.0%} at step {preset.steps:,}')
+    lines.append(f'its rates: up from a millionth over {rise:,} steps, '
+                 f'then a straight line to {preset.final_lr:.0%} at step {preset.steps:,}')
     for term in learner.terms.values(): lines += term.describe()
     options = ', '.join(f'{n} {v}' for n, v in stabilizer_options(name, **preset.stabilizers.get(name, {})).items())
     return lines + [f'{name}: {options}']
@@ -64,19 +68,26 @@ def how_it_learns(learner: Learner, config: Config) -> list[str]:
 def dry_run(preset: Preset, recipe: str, stabilizer: str, domains: Domains) -> dict:
     "What a run will do and take: parameters, steps, estimated bytes and seconds"
     arm, p, n_classes = Arm(preset, recipe, stabilizer), preset, len(domains.space)
-    config = Config(preset=p.model_copy(update=dict(weights='random', compile=False)), recipe=recipe, stabilizer=stabilizer, steps=p.steps, labels='any')
+    random = p.model_copy(update=dict(weights='random', compile=False))
+    config = Config(preset=random, recipe=recipe, stabilizer=stabilizer, steps=p.steps, labels='any')
     learner = create_learner(config, initial_model(Path(), config, n_classes), n_classes, create_accelerator())
     student, optimizers = learner.student, how_it_learns(learner, config)
     count = lambda module: sum(q.numel() for q in module.parameters())
-    parts = {name: dict(trained=trainable_parameters(part), frozen=count(part) - trainable_parameters(part)) for name, part in student.named_children()}
+    parts = {name: dict(trained=trainable_parameters(part), frozen=count(part) - trainable_parameters(part))
+             for name, part in student.named_children()}
     del learner, student
     pixels = p.batch_size * sum(h * w for h, w in (p.source_crop or p.crop, p.crop))
-    shrinks = (1, 2) if pixels < 2**18 or torch.cuda.is_available() else (6, 12)  # on a GPU small crops are no faster than large ones
+    # on a GPU small crops are no faster than large ones
+    shrinks = (1, 2) if pixels < 2**18 or torch.cuda.is_available() else (6, 12)
     (x1, seconds1), (x2, seconds2) = (measure_steps(arm, n_classes, shrink) for shrink in shrinks)
-    step_s = seconds1 + max(0, (seconds1 - seconds2) / (x1 - x2)) * (pixels - x1) if x1 != x2 else seconds1 * pixels / x1
+    if x1 != x2: step_s = seconds1 + max(0, (seconds1 - seconds2) / (x1 - x2)) * (pixels - x1)
+    else: step_s = seconds1 * pixels / x1
     memory = predict_peak(config, n_classes, *device_and_precision())
-    configs, loading_s = chain(arm_name(recipe, stabilizer), arm), seconds_to_load(config.model_copy(update=dict(labels=None)), domains)
+    configs = chain(arm_name(recipe, stabilizer), arm)
+    loading_s = seconds_to_load(config.model_copy(update=dict(labels=None)), domains)
     steps, source_steps = sum(c.steps for c in configs.values()), p.source_steps if p.start == 'source' else 0
     unlike = unlike_public(Config(preset=p, recipe=recipe, stabilizer=stabilizer, steps=p.steps))
-    return dict(runs=list(configs), parts=parts, learns=optimizers, unlike_public=unlike, source_steps=source_steps, steps=steps, memory_bytes=memory, step_s=step_s, loading_s=loading_s,
-                total_s=(source_steps + steps) * max(step_s, loading_s), frames=dict(source=len(domains.source), target=len(domains.target), held_out=len(domains.held_out)))
+    frames = dict(source=len(domains.source), target=len(domains.target), held_out=len(domains.held_out))
+    return dict(runs=list(configs), parts=parts, learns=optimizers, unlike_public=unlike, source_steps=source_steps,
+                steps=steps, memory_bytes=memory, step_s=step_s, loading_s=loading_s,
+                total_s=(source_steps + steps) * max(step_s, loading_s), frames=frames)

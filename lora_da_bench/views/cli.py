@@ -604,6 +604,7 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
     rows = store.report_table(result['runs'], store.described(result['measures']))
     if format == Format.md: return print(store.markdown(rows))
     for title, part in store.narrow_tables(rows): show_columns(part, title)
+    if said := store.verdict(result['runs']): console.print(printable(said), style='bold')
 
 # %% ../../nbs/views/71_cli.ipynb #7288a778
 def show_columns(rows, title: str):
