@@ -35,6 +35,7 @@ class Second:
 def run(words: list[str], env: dict[str, str], out: Path, err: Path, prepare):
     "What the process does"
     for fd, path in ((1, out), (2, err)): os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
+    multiprocessing.set_start_method(None, force=True)  # its own children, such as those that load frames, start as in a fresh process
     os.environ.clear()
     os.environ.update(env)
     os.setpgid(0, 0)
