@@ -97,7 +97,7 @@ def load_teacher(path: Path) -> nn.Module:
         raise BadInput(f'{path}: expected the tensors of EfficientNet-Lite0')
     named = dict(zip(wanted, stored.values()))
     maps.load_state_dict({name: named[name] for name in maps.state_dict()})
-    return maps.eval().requires_grad_(False)
+    return maps.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 # %% ../../nbs/runs/57_pretraining.ipynb #12f8419b
 class Distillation(nn.Module):
@@ -121,13 +121,14 @@ def normalized(images: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def teacher_maps(teacher: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
     "What the student's maps are to be, (B, h, w, C), for images (B, 3, H, W) in 0..1"
-    large = F.interpolate(images, scale_factor=2., mode='bilinear', antialias=True)
-    return [F.avg_pool2d(x, 2).permute(0, 2, 3, 1) for x in teacher((large - .498) / .502)]
+    large = F.interpolate((images - .498) / .502, scale_factor=2., mode='bilinear', antialias=True)
+    maps = zip(*[teacher(some) for some in large.split(16)])   # more at once do not fit a processor's cache
+    return [F.avg_pool2d(torch.cat(x), 2).permute(0, 2, 3, 1) for x in maps]
 
 # %% ../../nbs/runs/57_pretraining.ipynb #fa29d346
 def distillation_loss(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> torch.Tensor:
     "The cosine distance at each stride, (4,), each 0..2, a mean over pixels"
-    return torch.stack([1 - F.cosine_similarity(a, b, dim=-1).mean() for a, b in zip(found, wanted)])
+    return torch.stack([1 - F.cosine_similarity(a.float(), b.float(), dim=-1).mean() for a, b in zip(found, wanted)])
 
 # %% ../../nbs/runs/57_pretraining.ipynb #3070c6a2
 def rate_at(step: int, steps: int, warmup: int = 500) -> float:
@@ -170,8 +171,8 @@ def pretrain(
         run.rewind(done)
     for step, images in enumerate(crop_batches(seed, batch_size, range(done, steps)), done + 1):
         images = images.to(device)
-        found = pair(normalized(images))
-        losses = distillation_loss(found, teacher_maps(teacher, images))
+        with torch.autocast(device.type, torch.bfloat16):
+            losses = distillation_loss(pair(normalized(images)), teacher_maps(teacher, images))
         losses.sum().backward()
         optimizer.step()
         schedule.step()
