@@ -9,7 +9,7 @@ RUNS   ?= demo
 help:        ## this list
 	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(VENV)/.installed           ## adapt a small Swin three times (none, EMA, LoRA) and open the app
+demo: $(VENV)/.installed           ## adapt a small Swin by self-training: plain, with class mixing, with EMA, with LoRA; open the app
 	$(BIN)/lora-da-bench quickstart --out $(RUNS)
 
 test: export CUDA_VISIBLE_DEVICES =

@@ -57,7 +57,7 @@ def second(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def quickstart(made_once, second) -> Path:
-    "The main job, tiny, in a process of its own: a folder with a source run and three adaptations"
+    "The main job, tiny, in a process of its own: a folder with a source run and four adaptations"
     def make(folder):
         code, _, said = second('quickstart', '--smoke', '--no-app', '--out', folder).wait()
         assert code == 0, said

@@ -50,7 +50,7 @@ def test_the_slider_moves_all_columns(open_page, quickstart, tmp_path):
     page, seconds = open_page(quickstart, fresh=True)
     drawn(page)
     assert seconds < 20   # the aim is 5 s; a busy machine gets room
-    assert page.evaluate("() => document.querySelector('#grid .js-plotly-plot').data.length") == 20   # 4 runs x 5 pictures
+    assert page.evaluate("() => document.querySelector('#grid .js-plotly-plot').data.length") == 25   # 5 runs x 5 pictures
     newest = page.evaluate(SOURCES).split(',data:')
     slider = page.locator('#step input[type=range]')
     assert slider.input_value() == '20'   # it opens on the newest
@@ -59,7 +59,7 @@ def test_the_slider_moves_all_columns(open_page, quickstart, tmp_path):
     page.wait_for_function("() => document.querySelector('#grid')?.innerText?.includes('step 0')")
     first = page.evaluate(SOURCES).split(',data:')
     changed = [a != b for a, b in zip(newest, first)]
-    assert len(first) == 20 and sum(changed) >= 6   # pseudo-labels and segmentations of the adaptations
+    assert len(first) == 25 and sum(changed) >= 6   # pseudo-labels and segmentations of the adaptations
     page.screenshot(path=tmp_path/'app.png', full_page=True)
     assert not page.problems and not page.elsewhere
 
@@ -67,24 +67,24 @@ def test_the_slider_moves_all_columns(open_page, quickstart, tmp_path):
 def test_unticking_a_run_takes_its_column_away(open_page, quickstart):
     page, _ = open_page(quickstart)
     drawn(page)
-    page.locator('#runs label', has_text='none-seed0').click()
-    page.wait_for_function("() => document.querySelector('#grid .js-plotly-plot').data.length === 15")
+    page.locator('#runs label', has_text='mixed-none-seed0').click()
+    page.wait_for_function("() => document.querySelector('#grid .js-plotly-plot').data.length === 20")
     page.locator('#probe label', has_text='01').click()
     before = page.evaluate(SOURCES)
     page.wait_for_timeout(3000)   # a tick of the timer must not bring it back
-    assert page.evaluate("() => document.querySelector('#grid .js-plotly-plot').data.length") == 15 and before
+    assert page.evaluate("() => document.querySelector('#grid .js-plotly-plot').data.length") == 20 and before
     assert not page.problems
 
 
 def test_it_grows_while_a_run_is_training(open_page, runs, tmp_path):
-    whole, folder = runs/'lora-seed0', tmp_path/'watched/lora-seed0'
+    whole, folder = runs/'mixed-lora-seed0', tmp_path/'watched/mixed-lora-seed0'
     shutil.copytree(runs, folder.parent, ignore=lambda d, names: {'step-000020', 'adapter.safetensors'} & set(names) if 'lora' in d else set())
     lines = (whole/'metrics.jsonl').read_text().splitlines()
     (folder/'metrics.jsonl').write_text('\n'.join(l for l in lines if json.loads(l)['step'] <= 10) + '\n')
     page, _ = open_page(folder.parent)
     drawn(page)
     before = page.evaluate(POINTS)
-    page.wait_for_function("() => document.querySelector('#status')?.innerText?.includes('lora-seed0 10 / 20')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText?.includes('mixed-lora-seed0 10 / 20')")
     (folder/'metrics.jsonl').write_text('\n'.join(lines) + '\n')   # in the order in which training writes
     shutil.copytree(whole/'snapshots/step-000020', folder/'snapshots/step-000020')
     page.wait_for_function("before => document.querySelector('#curves .js-plotly-plot')._fullData.map(t => t.x.length).join() !== before.join()", arg=before)
@@ -118,7 +118,7 @@ def test_the_app_does_not_import_torch():
 
 def test_a_measure_of_a_plugin_is_shown_without_the_plugin(open_page, quickstart, tmp_path):
     "A run describes its measures; titles from files are never markup"
-    for name, measure, title in (('lora-seed0', 'entropy', 'label entropy'), ('ema-seed0', 'hostile', '<img src=x onerror=document.title=1>')):
+    for name, measure, title in (('mixed-lora-seed0', 'entropy', 'label entropy'), ('mixed-ema-seed0', 'hostile', '<img src=x onerror=document.title=1>')):
         shutil.copytree(quickstart/name, run := tmp_path/'runs'/name)
         known = json.loads((run/'measures.json').read_text())
         (run/'measures.json').write_text(json.dumps(known | {measure: dict(title=title, form='.2f', better='down')}))
@@ -159,17 +159,17 @@ TEN = ['config.json is cut off', 'config.json is a folder', 'classes are numbers
 def test_ten_damaged_runs_beside_a_good_one(open_page, quickstart, tmp_path):
     "Each is skipped with a line, or shown less what is damaged; the good one is shown whole"
     for i, kind in enumerate(TEN):
-        shutil.copytree(quickstart/'ema-seed0', run := tmp_path/'runs'/f'ema-seed{i + 10}')
+        shutil.copytree(quickstart/'mixed-ema-seed0', run := tmp_path/'runs'/f'mixed-ema-seed{i + 10}')
         (RUN[kind][0] if kind in RUN else PART[kind])(run)
-    shutil.copytree(quickstart/'lora-seed0', tmp_path/'runs/lora-seed0')
+    shutil.copytree(quickstart/'mixed-lora-seed0', tmp_path/'runs/mixed-lora-seed0')
     page, _ = open_page(tmp_path/'runs')
     drawn(page)
     skipped, kept = [i for i, kind in enumerate(TEN) if kind in RUN], [i for i, kind in enumerate(TEN) if kind in PART]
     said, choices = page.locator('#status').inner_text(), page.locator('#runs').inner_text()
     assert said.count('Skipped:') == len(skipped) == 6
-    for i in skipped: assert f'ema-seed{i + 10}' in said and f'ema-seed{i + 10}' not in choices
-    for i in kept: assert f'ema-seed{i + 10}' in choices and f'ema-seed{i + 10}' not in said
-    assert 'lora-seed0' in choices and 'lora-seed0' not in said
+    for i in skipped: assert f'mixed-ema-seed{i + 10}' in said and f'mixed-ema-seed{i + 10}' not in choices
+    for i in kept: assert f'mixed-ema-seed{i + 10}' in choices and f'mixed-ema-seed{i + 10}' not in said
+    assert 'mixed-lora-seed0' in choices and 'mixed-lora-seed0' not in said
     pictures = page.evaluate("() => document.querySelector('#grid .js-plotly-plot').data.length")
     assert pictures == 4 * 5   # all but the run without snapshots; what can't be shown says so in its place
     assert page.locator('#grid').inner_text().count('can’t be read') == page.locator('#grid').inner_text().count('is no label') == 2
@@ -182,7 +182,7 @@ HOSTILE = '<img src=x onerror="document.title=1">', "${document.title='2'}", '{{
 
 
 def test_names_from_files_are_never_markup(open_page, quickstart, tmp_path):
-    shutil.copytree(quickstart/'lora-seed0', run := tmp_path/'runs'/'<img src=x onerror=document.title=3>-seed0')
+    shutil.copytree(quickstart/'mixed-lora-seed0', run := tmp_path/'runs'/'<img src=x onerror=document.title=3>-seed0')
     path = run/'config.json'
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | dict(classes=[*HOSTILE, *config['classes'][len(HOSTILE):]])))

@@ -33,7 +33,7 @@ def test_a_real_process_says_it_too(tmp_path):
 def test_empty_run_folder(cli, runs):
     (runs/'empty').mkdir()
     code, out, err = cli('report', runs, '--format', 'json')
-    assert code == 0 and len(json.loads(out)['runs']) == 3 and f'{runs}/empty: not a run; expected a folder with config.json' in err
+    assert code == 0 and len(json.loads(out)['runs']) == 4 and f'{runs}/empty: not a run; expected a folder with config.json' in err
     code, _, err = cli('report', runs/'empty')
     assert code == 2 and 'error:' in err
     is_one_line(cli('predict', runs/'empty', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'empty: not a run', 'config.json')
@@ -47,49 +47,49 @@ def test_folder_without_runs(cli, tmp_path):
 
 
 def test_foreign_config(cli, runs):
-    path = runs/'none-seed0/config.json'
+    path = runs/'mixed-none-seed0/config.json'
     path.write_text(json.dumps(dict(json.loads(path.read_text()), seed='x')))
-    is_one_line(cli('predict', runs/'none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'none-seed0/config.json: field seed')
+    is_one_line(cli('predict', runs/'mixed-none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'mixed-none-seed0/config.json: field seed')
 
 
 def test_half_written_config(cli, runs):
-    path = runs/'ema-seed0/config.json'
+    path = runs/'mixed-ema-seed0/config.json'
     path.write_text(path.read_text()[:100])
     code, out, err = cli('report', runs, '--format', 'json')
-    assert code == 0 and len(json.loads(out)['runs']) == 2 and f'{path}: is no JSON; expected a JSON file' in err
+    assert code == 0 and len(json.loads(out)['runs']) == 3 and f'{path}: is no JSON; expected a JSON file' in err
 
 
 def test_damaged_metrics(cli, runs):
-    path = runs/'ema-seed0/metrics.jsonl'
+    path = runs/'mixed-ema-seed0/metrics.jsonl'
     path.write_text('what?\n' + path.read_text())
     code, _, err = cli('report', runs)
     assert code == 0 and f'{path}: line 1 is not an event' in err
 
 
 def test_unfinished_run(cli, runs):
-    (runs/'none-seed0/model.safetensors').unlink()
-    is_one_line(cli('predict', runs/'none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'none-seed0: the run is not finished')
+    (runs/'mixed-none-seed0/model.safetensors').unlink()
+    is_one_line(cli('predict', runs/'mixed-none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'mixed-none-seed0: the run is not finished')
 
 
 def test_lost_source_weights(cli, runs):
     (runs/'source-seed0/model.safetensors').unlink()
-    is_one_line(cli('predict', runs/'lora-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'source-seed0: expected a finished run to start from')
+    is_one_line(cli('predict', runs/'mixed-lora-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'source-seed0: expected a finished run to start from')
 
 
 def test_damaged_weights(cli, runs):
-    (runs/'none-seed0/model.safetensors').write_bytes(b'half')
-    is_one_line(cli('predict', runs/'none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'model.safetensors: expected a safetensors file')
+    (runs/'mixed-none-seed0/model.safetensors').write_bytes(b'half')
+    is_one_line(cli('predict', runs/'mixed-none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', runs/'out'), 'model.safetensors: expected a safetensors file')
 
 
 def test_no_image(cli, runs, tmp_path):
     (tmp_path/'text.png').write_text('hello')
-    is_one_line(cli('predict', runs/'none-seed0', tmp_path/'text.png', '--out', tmp_path/'out'), 'text.png: expected a JPEG or PNG image')
-    is_one_line(cli('predict', runs/'none-seed0', tmp_path/'none.png', '--out', tmp_path/'out'), 'none.png: no such file')
+    is_one_line(cli('predict', runs/'mixed-none-seed0', tmp_path/'text.png', '--out', tmp_path/'out'), 'text.png: expected a JPEG or PNG image')
+    is_one_line(cli('predict', runs/'mixed-none-seed0', tmp_path/'none.png', '--out', tmp_path/'out'), 'none.png: no such file')
 
 
 def test_outputs_never_replace_inputs(cli, runs, tmp_path):
     "A photograph that is where a label map would go, the overlay of one that has the name of another, and two of one name: refused before anything is written"
-    run, home = runs/'none-seed0', tmp_path/'home'
+    run, home = runs/'mixed-none-seed0', tmp_path/'home'
     home.mkdir()
     for name in ('photo.png', 'photo.jpg', 'photo-overlay.png', 'other.png'): Image.new('RGB', (32, 32), 'red').save(home/name)
     before = {p: p.read_bytes() for p in home.iterdir()}
@@ -108,11 +108,11 @@ def test_predict_a_folder(cli, runs, tmp_path):
     (tmp_path/'in/deep').mkdir(parents=True)
     for name in ('a.jpg', 'deep/b.png'): Image.new('RGB', (40, 32), 'green').save(tmp_path/'in'/name)
     (tmp_path/'in/deep/broken.png').write_bytes(b'no picture')
-    code, out, err = cli('predict', runs/'none-seed0', tmp_path/'in', '--out', tmp_path/'out')
+    code, out, err = cli('predict', runs/'mixed-none-seed0', tmp_path/'in', '--out', tmp_path/'out')
     assert code == 0 and '2 label maps and overlays' in out and '1 pictures could not be read' in out
     assert sorted(str(p.relative_to(tmp_path/'out')) for p in (tmp_path/'out').rglob('*.png')) == ['a-overlay.png', 'a.png', 'deep/b-overlay.png', 'deep/b.png']
     (tmp_path/'empty').mkdir()
-    is_one_line(cli('predict', runs/'none-seed0', tmp_path/'empty', '--out', tmp_path/'out2'), 'empty: holds no pictures')
+    is_one_line(cli('predict', runs/'mixed-none-seed0', tmp_path/'empty', '--out', tmp_path/'out2'), 'empty: holds no pictures')
 
 
 def camvid_run(cli, root, out): return cli('quickstart', '--preset', 'camvid-day-dusk', '--root', root, '--smoke', '--no-app', '--out', out)

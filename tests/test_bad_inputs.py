@@ -69,8 +69,8 @@ OPTIONS = [
     row('quickstart --no-app --seeds 1000000 --out {tmp}/out', '--seeds', 'less than or equal to 1000'),
     row('ablation --seeds 3', '--out'),
     row('predict', 'RUN'),
-    row('predict {runs}/none-seed0 --out {tmp}/out', 'IMAGE'),
-    row('predict {runs}/none-seed0 ' + PICTURE, '--out'),
+    row('predict {runs}/mixed-none-seed0 --out {tmp}/out', 'IMAGE'),
+    row('predict {runs}/mixed-none-seed0 ' + PICTURE, '--out'),
     row('report {tmp} --format xml', '--format', 'xml'),
     row('report {tmp} --verbose', '--verbose'),
     row('data check', 'NAME'),
@@ -86,7 +86,7 @@ OPTIONS = [
     row('train --out {tmp}/file/runs', '--out: {tmp}/file: is a file, expected a folder', make=file('file', '')),
     row('quickstart --no-app --out {tmp}/file', '--out: {tmp}/file: is a file, expected a folder', make=file('file', '')),
     row('ablation --out {tmp}/file', '--out: {tmp}/file: is a file, expected a folder', make=file('file', '')),
-    row(f'predict {{runs}}/none-seed0 {PICTURE} --out {{tmp}}/file', '--out: {tmp}/file: is a file, expected a folder', make=file('file', '')),
+    row(f'predict {{runs}}/mixed-none-seed0 {PICTURE} --out {{tmp}}/file', '--out: {tmp}/file: is a file, expected a folder', make=file('file', '')),
     row('ablation --preset {tmp}/ablation.json --out {tmp}', '{tmp}/ablation.json: would be written over what was given',
         make=lambda tmp, runs: preset('').make(tmp, runs) or (tmp/'p.json').rename(tmp/'ablation.json')),
     # a preset's numbers
@@ -151,16 +151,16 @@ OPTIONS = [
     preset('recipes.transda.adversary.weights_over: expected a number greater than or equal to 1, got 0', 'transda', recipes={'transda': {'adversary': {'weights_over': 0}}}),
     # scoring and measuring
     row('evaluate {tmp}/nowhere', '{tmp}/nowhere: not a run'),
-    row('evaluate {runs}/none-seed0 --scales nan', "--scales: expected positive numbers separated by ',', got 'nan'"),
-    row('evaluate {runs}/none-seed0 --scales 1,inf', "--scales: expected positive numbers"),
-    row('evaluate {runs}/none-seed0 --scales 0', "--scales: expected positive numbers"),
-    row('evaluate {runs}/none-seed0 --scales 1e9', "--scales: expected"),
-    row('evaluate {runs}/none-seed0 --scales 100', "--scales: expected numbers up to 8, got '100'"),
-    row('evaluate {runs}/none-seed0 --scales big', "--scales: expected positive numbers"),
-    row('evaluate {runs}/none-seed0 --window 64', "--window: expected 2 positive numbers separated by 'x', got '64'"),
-    row('evaluate {runs}/none-seed0 --window 30x50', "--window: expected multiples of 4 pixels, at least 32, got '30x50'"),
-    row('evaluate {runs}/none-seed0 --window nanx64', '--window: expected'),
-    row('evaluate {runs}/none-seed0 --window 99999999999x64', '--window: expected'),
+    row('evaluate {runs}/mixed-none-seed0 --scales nan', "--scales: expected positive numbers separated by ',', got 'nan'"),
+    row('evaluate {runs}/mixed-none-seed0 --scales 1,inf', "--scales: expected positive numbers"),
+    row('evaluate {runs}/mixed-none-seed0 --scales 0', "--scales: expected positive numbers"),
+    row('evaluate {runs}/mixed-none-seed0 --scales 1e9', "--scales: expected"),
+    row('evaluate {runs}/mixed-none-seed0 --scales 100', "--scales: expected numbers up to 8, got '100'"),
+    row('evaluate {runs}/mixed-none-seed0 --scales big', "--scales: expected positive numbers"),
+    row('evaluate {runs}/mixed-none-seed0 --window 64', "--window: expected 2 positive numbers separated by 'x', got '64'"),
+    row('evaluate {runs}/mixed-none-seed0 --window 30x50', "--window: expected multiples of 4 pixels, at least 32, got '30x50'"),
+    row('evaluate {runs}/mixed-none-seed0 --window nanx64', '--window: expected'),
+    row('evaluate {runs}/mixed-none-seed0 --window 99999999999x64', '--window: expected'),
     row('cost --device tpu', "--device: 'tpu' is not to be had here; supported: ", 'cpu'),
     row('cost --device cpu --precision fp8', "--precision: 'fp8' is not supported on cpu"),
     row('cost --device cpu --crop 30x32', "--crop: expected multiples of 4 pixels, at least 32, got '30x32'"),
@@ -175,9 +175,9 @@ OPTIONS = [
     row('cost --device cpu --figure {tmp}/no/cost.html', '--figure: {tmp}/no/cost.html: expected a file in a folder that can be written to'),
     # prediction
     row(f'predict {{tmp}}/nowhere {PICTURE} --out {{tmp}}/out', '{tmp}/nowhere: not a run; expected a folder with config.json'),
-    row('predict {runs}/none-seed0 {tmp}/none.png --out {tmp}/out', 'none.png: no such file'),
-    row('predict {runs}/none-seed0 {tmp}/text.png --out {tmp}/out', 'text.png: expected ', make=file('text.png', 'hello')),
-    row('predict {runs}/none-seed0 {tmp}/empty --out {tmp}/out', 'empty: holds no pictures', make=lambda tmp, runs: (tmp/'empty').mkdir()),
+    row('predict {runs}/mixed-none-seed0 {tmp}/none.png --out {tmp}/out', 'none.png: no such file'),
+    row('predict {runs}/mixed-none-seed0 {tmp}/text.png --out {tmp}/out', 'text.png: expected ', make=file('text.png', 'hello')),
+    row('predict {runs}/mixed-none-seed0 {tmp}/empty --out {tmp}/out', 'empty: holds no pictures', make=lambda tmp, runs: (tmp/'empty').mkdir()),
 ]
 
 # --- pictures, labels, classes.json, the layout of datasets
@@ -230,7 +230,7 @@ def turned(orientation, size=SIZE):
     return lambda path: Image.new('RGB', size).save(path, exif=exif)
 
 
-PREDICT = "predict {runs}/none-seed0 {tmp}/%s --out {tmp}/out"
+PREDICT = "predict {runs}/mixed-none-seed0 {tmp}/%s --out {tmp}/out"
 TRAIN = 'train --preset folders --root {tmp}/own --out {tmp}/out'
 PRESET = 'train --preset {tmp}/p.json --out {tmp}/out'
 MINE = '{tmp}/own/classes.json: '
@@ -262,7 +262,7 @@ FILES = [
     row(PREDICT % ('x' * 300 + '.png'), 'cannot be read (File name too long)'),
     row(PREDICT % 'x.png/y.png', '{tmp}/x.png/y.png: cannot be read (Not a directory)', make=file('x.png', '')),
     row(PREDICT % 'x.png', '{tmp}/x.png: no such file'),
-    row('predict {runs}/none-seed0 /dev/zero --out {tmp}/out', '/dev/zero: is no regular file'),
+    row('predict {runs}/mixed-none-seed0 /dev/zero --out {tmp}/out', '/dev/zero: is no regular file'),
     row(PREDICT % "'caf\udce9.png'", r'caf\udce9.png: ', 'it cannot be read as one', make=file('caf\udce9.png', 'text')),   # Latin-1, and no UTF-8
     row(PREDICT % "'two\nlines.png'", r'two\nlines.png: no such file'),
     row(PREDICT % "'\x1b[31mred.png'", r'\x1b[31mred.png: no such file'),
@@ -354,7 +354,7 @@ FILES = [
 def a_run(damage: Callable[[Path], None] = lambda run: None, name: str = 'run'):
     "Put a copy of a finished run, but for its weights, into the folder, and damage it"
     def make(tmp, runs):
-        shutil.copytree(runs/'lora-seed0', tmp/name, ignore=shutil.ignore_patterns('*.safetensors'))
+        shutil.copytree(runs/'mixed-lora-seed0', tmp/name, ignore=shutil.ignore_patterns('*.safetensors'))
         damage(tmp/name)
     return make
 

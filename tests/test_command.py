@@ -20,29 +20,30 @@ from lora_da_bench.runs.experiments import load_preset, PRESETS, smoke
 from lora_da_bench.evidence.run_store import find_runs, read_metrics, weights_path
 
 
-def test_three_runs_from_the_same_start(quickstart):
+def test_four_runs_from_the_same_start(quickstart):
     done = subprocess.run(command('report', quickstart, '--format', 'json'), capture_output=True, text=True)
     result = json.loads(done.stdout)
     runs = result['runs']
-    assert {r['stabilizer'] for r in runs} == {'none', 'ema', 'lora'} and len(runs) == 3
+    assert [r['name'] for r in runs] == ['plain-none-seed0', 'mixed-none-seed0', 'mixed-ema-seed0', 'mixed-lora-seed0']
     assert len({r['target_miou']['start'] for r in runs}) == 1
     for r in runs:
         assert r['finished'] and r['dataset'] == 'streetscenes' and r['seed'] == 0 and r['steps'] == 20
         assert {'start', 'final', 'best'} <= r['target_miou'].keys() and r['stability'].keys() >= {'largest_fall', 'late_spread', 'flip_rate'}
         assert all(v > 0 for v in r['cost'].values())
     assert result['command'].startswith('lora-da-bench quickstart --smoke') and {'versions', 'device', 'date'} <= result.keys()
+    assert set(result['references']) == {'source only', 'source + BatchNorm'}   # no oracle was measured for a tiny one
 
 
 def test_a_lora_run_stores_no_second_model(quickstart):
-    lora, none = (weights_path(quickstart/f'{s}-seed0') for s in ('lora', 'none'))
+    lora, none = (weights_path(quickstart/f'mixed-{s}-seed0') for s in ('lora', 'none'))
     assert lora.name == 'adapter.safetensors' and lora.stat().st_size < none.stat().st_size / 3
 
 
 def test_report_formats(cli, quickstart):
     code, out, _ = cli('report', quickstart, '--format', 'md')
-    assert code == 0 and out.count('\n') == 5 and out.startswith('| run |')
+    assert code == 0 and out.count('\n') == 6 and out.startswith('| run |')
     code, out, _ = cli('report', quickstart)
-    assert code == 0 and all(name in out for name in ('none-seed0', 'ema-seed0', 'lora-seed0'))
+    assert code == 0 and all(name in out for name in ('plain-none-seed0', 'mixed-none-seed0', 'mixed-ema-seed0', 'mixed-lora-seed0'))
 
 
 def test_again_does_nothing_twice(cli, runs):
@@ -55,15 +56,15 @@ def test_one_run_from_the_same_source(cli, runs, tmp_path):
     "`train` uses the source model that is there, and takes other steps than the preset's"
     (tmp_path/'smoke.json').write_text(smoke(PRESETS['streetscenes']).model_dump_json())
     before = (runs/'source-seed0/model.safetensors').stat().st_mtime_ns
-    shutil.rmtree(runs/'lora-seed0')
+    shutil.rmtree(runs/'mixed-lora-seed0')
     code, out, err = cli('train', '--preset', tmp_path/'smoke.json', '--stabilizer', 'lora', '--steps', 4, '--out', runs)
-    assert code == 0 and 'lora-seed0' in out, err
-    assert find_runs(runs)[0]['lora-seed0']['steps'] == 4 and (runs/'source-seed0/model.safetensors').stat().st_mtime_ns == before
+    assert code == 0 and 'mixed-lora-seed0' in out, err
+    assert find_runs(runs)[0]['mixed-lora-seed0']['steps'] == 4 and (runs/'source-seed0/model.safetensors').stat().st_mtime_ns == before
 
 
 def test_predict(cli, quickstart, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (150, 200, 3), dtype=np.uint8)).save(tmp_path/'photo.jpg')
-    code, _, _ = cli('predict', quickstart/'lora-seed0', tmp_path/'photo.jpg', '--out', tmp_path/'out')
+    code, _, _ = cli('predict', quickstart/'mixed-lora-seed0', tmp_path/'photo.jpg', '--out', tmp_path/'out')
     label = Image.open(tmp_path/'out/photo.png')
     assert code == 0 and label.size == (200, 150) and label.mode == 'P' and np.asarray(label).max() < 19
     assert Image.open(tmp_path/'out/photo-overlay.png').size == (200, 150)
@@ -74,25 +75,25 @@ def test_a_finished_run_is_all_that_predict_reads(cli, runs, tmp_path):
     class Program:
         def __reduce__(self): return Path.touch, (tmp_path/'it ran',)
     (tmp_path/'weights.pth').write_bytes(pickle.dumps(Program()))
-    path = runs/'none-seed0/config.json'
+    path = runs/'mixed-none-seed0/config.json'
     config = json.loads(path.read_text())
     config['preset']['weights'] = str(tmp_path/'weights.pth')
     path.write_text(json.dumps(config))
-    code, _, err = cli('predict', runs/'none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', tmp_path/'out')
+    code, _, err = cli('predict', runs/'mixed-none-seed0', runs/'source-seed0/snapshots/input/00.png', '--out', tmp_path/'out')
     assert code == 0 and (tmp_path/'out/00.png').exists() and not (tmp_path/'it ran').exists(), err
 
 
 def test_a_run_that_diverges_is_called_so(cli, runs, tmp_path):
     "At a rate at which nothing can be learnt: the run ends, the store and the report say where, and no weights are left"
     (tmp_path/'wild.json').write_text(smoke(PRESETS['streetscenes']).model_copy(update=dict(lr=1e30)).model_dump_json())
-    shutil.rmtree(runs/'none-seed0')
+    shutil.rmtree(runs/'mixed-none-seed0')
     code, out, err = cli('train', '--preset', tmp_path/'wild.json', '--stabilizer', 'none', '--out', runs)
     assert code == 0 and 'diverged at step 2' in ' '.join(out.split()), (out, err)
-    assert json.loads((runs/'none-seed0/diverged.json').read_text()) == dict(step=2, reason='the source loss is not finite')
+    assert json.loads((runs/'mixed-none-seed0/diverged.json').read_text()) == dict(step=2, reason='the source loss is not finite')
     rows = {row['name']: row for row in json.loads(cli('report', runs, '--format', 'json')[1])['runs']}
-    assert rows['none-seed0']['diverged'] == 2 and not rows['none-seed0']['finished'] and rows['lora-seed0']['diverged'] is None
-    assert weights_path(runs/'none-seed0') is None
-    assert 'NaN' not in (runs/'none-seed0/metrics.jsonl').read_text() + (runs/'none-seed0/config.json').read_text()
+    assert rows['mixed-none-seed0']['diverged'] == 2 and not rows['mixed-none-seed0']['finished'] and rows['mixed-lora-seed0']['diverged'] is None
+    assert weights_path(runs/'mixed-none-seed0') is None
+    assert 'NaN' not in (runs/'mixed-none-seed0/metrics.jsonl').read_text() + (runs/'mixed-none-seed0/config.json').read_text()
 
 
 @pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
@@ -102,26 +103,26 @@ def test_killed_and_started_again(how, cli, second, quickstart, tmp_path):
     train = 'quickstart', '--smoke', '--no-app', '--out', tmp_path
     process = second(*train)
     deadline = time.monotonic() + 120
-    while not (tmp_path/'lora-seed0/resume/state.pt').exists():
+    while not (tmp_path/'mixed-lora-seed0/resume/state.pt').exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(.01)
     if how == signal.SIGKILL:   # a second process, while the first holds the runs
         process.send_signal(signal.SIGSTOP)
         state = lambda: {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob('*')}
         before = state()
-        is_one_line(cli(*train), 'none-seed0: another process is writing this run')
+        is_one_line(cli(*train), 'plain-none-seed0: another process is writing this run')
         assert state() == before
     process.send_signal(how)
     code, _, said = process.wait()
-    assert not weights_path(tmp_path/'lora-seed0')
+    assert not weights_path(tmp_path/'mixed-lora-seed0')
     if how == signal.SIGKILL:   # in the middle of two files
-        with open(tmp_path/'lora-seed0/metrics.jsonl', 'a') as file: file.write('{"step": 10, "na')
-        (tmp_path/'lora-seed0/snapshots/.00.png.1.tmp').write_bytes(b'half')
+        with open(tmp_path/'mixed-lora-seed0/metrics.jsonl', 'a') as file: file.write('{"step": 10, "na')
+        (tmp_path/'mixed-lora-seed0/snapshots/.00.png.1.tmp').write_bytes(b'half')
     if how == signal.SIGINT:
         assert code == 130 and 'start the same command again' in said and 'Traceback' not in said
     assert cli(*train)[0] == 0
     assert not list(tmp_path.rglob('*.tmp'))
-    for name in ('none-seed0', 'ema-seed0', 'lora-seed0'):
+    for name in ('plain-none-seed0', 'mixed-none-seed0', 'mixed-ema-seed0', 'mixed-lora-seed0'):
         assert weights_path(tmp_path/name).read_bytes() == weights_path(quickstart/name).read_bytes()
         same = [c for c in read_metrics(quickstart/name) if c != 'step_ms']
         assert read_metrics(tmp_path/name)[same].equals(read_metrics(quickstart/name)[same])
@@ -211,10 +212,10 @@ def test_settings_stand_side_by_side(cli, runs, tmp_path):
     (tmp_path/'smoke.json').write_text(smoke(PRESETS['streetscenes']).model_dump_json())
     before = (runs/'source-seed0/model.safetensors').stat().st_mtime_ns
     code, out, err = cli('train', '--preset', tmp_path/'smoke.json', '--set', 'stabilizers.lora.rank=8', '--set', 'steps=2', '--out', runs)
-    assert code == 0 and 'lora-rank=8-steps=2-seed0' in ''.join(out.split()), (out, err)
+    assert code == 0 and 'mixed-lora-rank=8-steps=2-seed0' in ''.join(out.split()), (out, err)
     found = find_runs(runs)[0]
-    assert {'lora-seed0', 'lora-rank=8-steps=2-seed0'} < found.keys() and (runs/'source-seed0/model.safetensors').stat().st_mtime_ns == before
-    preset = json.loads((runs/'lora-rank=8-steps=2-seed0/config.json').read_text())['preset']
+    assert {'mixed-lora-seed0', 'mixed-lora-rank=8-steps=2-seed0'} < found.keys() and (runs/'source-seed0/model.safetensors').stat().st_mtime_ns == before
+    preset = json.loads((runs/'mixed-lora-rank=8-steps=2-seed0/config.json').read_text())['preset']
     assert preset['stabilizers']['lora']['rank'] == 8 and preset['steps'] == 2
 
 
@@ -277,8 +278,8 @@ def test_a_plugin_is_known_everywhere(cli, plugin, tmp_path):
     is_one_line(cli(*asked, 'train', '--preset', 'night', '--set', 'data.hour=3', '--out', tmp_path/'out'), "--set data.hour: unknown; expected hours; did you mean 'hours'?")
     code, _, err = cli(*asked, 'train', '--preset', 'night', '--set', 'data.hours=6', '--stabilizer', 'none', '--out', tmp_path/'out')
     assert code == 0, err
-    run = find_runs(tmp_path/'out')[0]['none-hours=6-seed0']
-    assert run['dataset'] == 'night' and weights_path(tmp_path/'out/none-hours=6-seed0')
+    run = find_runs(tmp_path/'out')[0]['mixed-none-hours=6-seed0']
+    assert run['dataset'] == 'night' and weights_path(tmp_path/'out/mixed-none-hours=6-seed0')
 
 
 def test_other_processes_load_the_plugins_too(plugin):

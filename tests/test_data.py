@@ -446,7 +446,7 @@ def test_a_phone_picture_is_seen_upright(cli, runs, tmp_path):
     lying = Image.fromarray(np.rot90(picture).copy())
     for name, how in (('p.png', {}), ('w.webp', dict(lossless=True)), ('t.tif', {})): lying.save(tmp_path/name, exif=exif, **how)
     names = ['upright.png', 'p.png', 'w.webp', 't.tif']
-    code, _, err = cli('predict', runs/'none-seed0', *(tmp_path/n for n in names), '--out', tmp_path/'out')
+    code, _, err = cli('predict', runs/'mixed-none-seed0', *(tmp_path/n for n in names), '--out', tmp_path/'out')
     assert code == 0, err
     upright, *others = (np.array(Image.open(tmp_path/'out'/f'{Path(n).stem}.png')) for n in names)
     assert upright.shape == (48, 80) and all((other == upright).all() for other in others)

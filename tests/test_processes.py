@@ -71,7 +71,7 @@ def test_two_processes_train_the_run_of_one(alone, tmp_path):
     assert done.stdout.count('mIoU on held-out') == 1  # one process talks
     together = tmp_path/'runs'
     files = lambda root: sorted(str(p.relative_to(root)) for p in root.rglob('*') if p.is_file())
-    assert files(together) == [name for name in files(alone) if not name.startswith('lora-seed0')]
+    assert files(together) == [name for name in files(alone) if not name.startswith('plain-lora-seed0')]
     for run in sorted(together.iterdir()): assert_same_curves(alone/run.name, run)
     assert {'loss/adversarial', 'loss/target', 'loss/adversary', 'loss/discrepancy'} <= set(read_metrics(together/'transda-ema-seed0-round1'))
     assert read_config(together/'source-seed0')['device'].startswith('2 x cpu')
@@ -83,7 +83,7 @@ def test_going_on_with_another_number_of_processes(alone, second, tmp_path, firs
     shutil.copytree(alone/'source-seed0', tmp_path/'both'/'source-seed0')
     asked = '--recipe', 'plain', '--stabilizer', 'lora'
     processes = start(second, first, tmp_path/'both', *asked)
-    deadline, run = time.monotonic() + 200, tmp_path/'both'/'lora-seed0'
+    deadline, run = time.monotonic() + 200, tmp_path/'both'/'plain-lora-seed0'
     while not (run/'resume/state.pt').exists():
         assert all(p.poll() is None for p in processes) and time.monotonic() < deadline
         time.sleep(.01)
@@ -91,7 +91,7 @@ def test_going_on_with_another_number_of_processes(alone, second, tmp_path, firs
     for process in processes: process.wait()
     assert not weights_path(run)
     train(second, then, tmp_path/'both', *asked)
-    assert_same_curves(alone/'lora-seed0', run)
+    assert_same_curves(alone/'plain-lora-seed0', run)
     assert json.loads((run/'config.json').read_text())['device'].startswith('2 x cpu' if first == 2 else 'cpu')  # where it was started
 
 

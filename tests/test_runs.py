@@ -67,22 +67,22 @@ def test_a_report_does_not_load_torch(runs):
 
 def test_a_measure_of_a_plugin_is_in_the_report_without_the_plugin(cli, runs):
     "Its title and format are the run's, damaged ones are told; another network of the run has a row"
-    with open(runs/'lora-seed0/metrics.jsonl', 'a') as file:
+    with open(runs/'mixed-lora-seed0/metrics.jsonl', 'a') as file:
         for name in ('entropy', 'target_miou/average'): file.write(json.dumps(dict(step=20, name=name, value=.125)) + '\n')
-    description = json.loads((runs/'lora-seed0/measures.json').read_text()) | dict(entropy=dict(title='label entropy', form='.2%'))
-    (runs/'lora-seed0/measures.json').write_text(json.dumps(description))
+    description = json.loads((runs/'mixed-lora-seed0/measures.json').read_text()) | dict(entropy=dict(title='label entropy', form='.2%'))
+    (runs/'mixed-lora-seed0/measures.json').write_text(json.dumps(description))
     table = [line.strip('| ').split(' | ') for line in cli('report', runs, '--format', 'md')[1].splitlines()]
     rows = {(row[0], row[1]): dict(zip(table[0], row)) for row in table[2:]}
-    assert rows['lora-seed0', 'raw']['label entropy'] == '12.50%' and rows['ema-seed0', 'average']['label entropy'] == '–'
-    assert rows['lora-seed0', 'average']['final'] == '0.125'
+    assert rows['mixed-lora-seed0', 'raw']['label entropy'] == '12.50%' and rows['mixed-ema-seed0', 'average']['label entropy'] == '–'
+    assert rows['mixed-lora-seed0', 'average']['final'] == '0.125'
     assert 'entropy' in cli('report', runs)[1]
-    (runs/'lora-seed0/measures.json').write_text(json.dumps(dict(entropy=dict(title='x', form='.999f'))))
-    assert f'skipped: {runs}/lora-seed0/measures.json: ' in ' '.join(cli('report', runs)[2].split())
+    (runs/'mixed-lora-seed0/measures.json').write_text(json.dumps(dict(entropy=dict(title='x', form='.999f'))))
+    assert f'skipped: {runs}/mixed-lora-seed0/measures.json: ' in ' '.join(cli('report', runs)[2].split())
 
 
 @pytest.mark.parametrize('columns', [80, 40])
 def test_the_report_shows_whole_numbers(columns, cli, runs):
-    (runs/'lora-seed0').rename(runs/LONG)
+    (runs/'mixed-lora-seed0').rename(runs/LONG)
     done = subprocess.run(command('report', runs), capture_output=True, text=True, env=os.environ | {'COLUMNS': str(columns)})
     wanted = cli('report', runs, '--format', 'md')[1].splitlines()[2:]
     for row in wanted:
@@ -92,16 +92,16 @@ def test_the_report_shows_whole_numbers(columns, cli, runs):
 
 
 def test_a_run_that_diverged_is_called_so(cli, runs):
-    (runs/'ema-seed0/diverged.json').write_text('{"step": 12, "reason": "loss/source is not finite"}')
+    (runs/'mixed-ema-seed0/diverged.json').write_text('{"step": 12, "reason": "loss/source is not finite"}')
     result = json.loads(cli('report', runs, '--format', 'json')[1])
     assert {row['name']: (row['diverged'], row['finished']) for row in result['runs']} == {
-        'ema-seed0': (12, False), 'lora-seed0': (None, True), 'none-seed0': (None, True)}
-    assert '| ema-seed0 (diverged at step 12) |' in cli('report', runs, '--format', 'md')[1]
+        'mixed-ema-seed0': (12, False), **{f'{name}-seed0': (None, True) for name in ('plain-none', 'mixed-none', 'mixed-lora')}}
+    assert '| mixed-ema-seed0 (diverged at step 12) |' in cli('report', runs, '--format', 'md')[1]
 
 
 def test_values_that_are_not_finite_are_no_json(cli, runs):
     "Neither in what is stored nor in what is printed, though an older run may hold them"
-    with open(runs/'ema-seed0/metrics.jsonl', 'a') as file:
+    with open(runs/'mixed-ema-seed0/metrics.jsonl', 'a') as file:
         for value in ('NaN', 'Infinity', 'null'): file.write(f'{{"step": 20, "name": "seen_miou", "value": {value}}}\n')
     def refuse(token): raise AssertionError(token)
     json.loads(cli('report', runs, '--format', 'json')[1], parse_constant=refuse)
@@ -118,7 +118,7 @@ def test_nothing_printed_is_markup(capsys, runs, cli):
     show_progress([('run[/stop]', 1, 1)])
     said = capsys.readouterr().out
     for name in ('[sky]', 'sign[/stop] and :sun:', '[b]title[/b]', 'run[/stop]'): assert name in said, said
-    (runs/'lora-seed0').rename(runs/'[red]x :sun:\x1b[31m-seed0')
+    (runs/'mixed-lora-seed0').rename(runs/'[red]x :sun:\x1b[31m-seed0')
     code, out, _ = cli('report', runs, '--format', 'md')
     assert code == 0 and r'[red]x :sun:\x1b[31m-seed0' in out and '\x1b' not in out
     code, out, _ = cli('report', runs)
@@ -128,23 +128,23 @@ def test_nothing_printed_is_markup(capsys, runs, cli):
 def test_evaluate_says_over_how_many_classes(cli, runs, monkeypatch):
     iou = np.where(np.arange(19) < 13, .5, np.nan)
     monkeypatch.setattr('lora_da_bench.evidence.evaluation.evaluate', lambda *args, **options: iter([(1, iou)]))
-    code, out, err = cli('evaluate', runs/'none-seed0')
+    code, out, err = cli('evaluate', runs/'mixed-none-seed0')
     assert code == 0, err
     assert 'mIoU-19, over the 13 of 19 classes that are there' in ' '.join(out.split())
     def refuse(token): raise AssertionError(token)
-    stored = json.loads((runs/'none-seed0/evaluation.json').read_text(), parse_constant=refuse)
+    stored = json.loads((runs/'mixed-none-seed0/evaluation.json').read_text(), parse_constant=refuse)
     assert stored['means']['mIoU-19'] == .5 and stored['classes_present']['mIoU-19'] == 13 and stored['iou']['bicycle'] is None
 
 
 def test_what_may_not_be_read_is_skipped_with_a_line(runs):
     "Permissions hold for root as well where it gives up the right to pass over them"
-    (runs/'ema-seed0').chmod(0)
-    (runs/'none-seed0/metrics.jsonl').chmod(0)
+    (runs/'mixed-ema-seed0').chmod(0)
+    (runs/'mixed-none-seed0/metrics.jsonl').chmod(0)
     as_anybody = [] if os.geteuid() else ['setpriv', '--inh-caps=-all', '--bounding-set=-dac_override,-dac_read_search']
-    try: results = [subprocess.run([*as_anybody, *command('report', folder, '--format', 'md')], capture_output=True, text=True) for folder in (runs, runs/'ema-seed0')]
+    try: results = [subprocess.run([*as_anybody, *command('report', folder, '--format', 'md')], capture_output=True, text=True) for folder in (runs, runs/'mixed-ema-seed0')]
     except FileNotFoundError: pytest.skip('setpriv is missing')
-    finally: (runs/'ema-seed0').chmod(0o755)
+    finally: (runs/'mixed-ema-seed0').chmod(0o755)
     whole, alone = results
-    assert whole.returncode == 0 and whole.stdout.count('\n') == 3 and '| lora-seed0 |' in whole.stdout
-    for name in ('ema-seed0/config.json', 'none-seed0/metrics.jsonl'): assert f'skipped: {runs}/{name}: cannot be read (Permission denied)' in whole.stderr
-    assert (alone.returncode, alone.stderr) == (2, f'error: {runs}/ema-seed0/config.json: cannot be read (Permission denied)\n')
+    assert whole.returncode == 0 and whole.stdout.count('\n') == 4 and '| mixed-lora-seed0 |' in whole.stdout
+    for name in ('mixed-ema-seed0/config.json', 'mixed-none-seed0/metrics.jsonl'): assert f'skipped: {runs}/{name}: cannot be read (Permission denied)' in whole.stderr
+    assert (alone.returncode, alone.stderr) == (2, f'error: {runs}/mixed-ema-seed0/config.json: cannot be read (Permission denied)\n')

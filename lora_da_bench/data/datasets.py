@@ -346,6 +346,7 @@ class Domains:
     source: Dataset       # labelled; trained on
     target: Dataset       # adapted to; its labels are never trained on
     held_out: Dataset     # target frames that adaptation never sees
+    source_held_out: Dataset | None = None  # labelled source frames that source training never sees, to choose it by
 
 # %% ../../nbs/data/13_datasets.ipynb #d8d733ed
 DATASETS = Registry('dataset')
@@ -364,14 +365,18 @@ def streetscenes(
     "Game-style scenes with labels as the source, camera-style scenes of other streets as the target"
     n_source, n_target, n_held_out = frames
     return Domains(CITYSCAPES, Scenes(n_source, 1, size, 0.), Scenes(n_target, 2, size, gap),
-                   Scenes(n_held_out, 3, size, gap))
+                   Scenes(n_held_out, 3, size, gap), Scenes(n_held_out, 4, size, 0.))
 
 # %% ../../nbs/data/13_datasets.ipynb #908cccf5
 @DATASETS.register('camvid')
 def camvid_day_dusk(root: Path, size: tuple[int, int] | None) -> Domains:
-    "CamVid by day as the source; at dusk, `train` is the target and `test` held out"
+    "CamVid by day as the source, `val` held out of it; at dusk, `train` is the target and `test` held out"
     source = with_labels(camvid(root, 'train', size, DAY), f'{root}/trainannot')
-    return Domains(CAMVID, source, camvid(root, 'train', size, DUSK), camvid(root, 'test', size, DUSK))
+    target, held_out = (camvid(root, split, size, DUSK) for split in ('train', 'test'))
+    try: source_held_out = camvid(root, 'val', size, DAY)
+    except BadInput: source_held_out = None  # nobody needs it to adapt
+    return Domains(CAMVID, source, target, held_out,
+                   source_held_out if source_held_out and source_held_out.labelled else None)
 
 # %% ../../nbs/data/13_datasets.ipynb #2b111011
 def cityscapes_target(root: Path, size: tuple[int, int] | None, classes: int = 19) -> tuple[Frames, Frames]:

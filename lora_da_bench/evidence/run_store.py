@@ -9,10 +9,10 @@ __all__ = ['Steps', 'Name', 'Byte', 'MeasureName', 'ANCHORS', 'COST', 'MOST_PIXE
            'read_config', 'read_metrics', 'Divergence', 'read_diverged', 'Described', 'DescribedMeasures', 'describe',
            'described', 'read_measures', 'known_measures', 'weights_path', 'finished_weights', 'check_folder',
            'read_run', 'find_runs', 'run_label', 'curve_of', 'last', 'network_numbers', 'anchors_of', 'summary',
-           'summaries', 'ran_with', 'arm_of', 'measure_points', 'report', 'curves_of', 'number', 'report_columns',
-           'report_line', 'report_table', 'narrow_tables', 'markdown', 'gains', 'verdict', 'step_folder',
-           'snapshot_steps', 'probes', 'read_picture', 'read_snapshot', 'labels_folder', 'labelled_frames',
-           'read_labels']
+           'summaries', 'shipped_oracles', 'shipped_oracle', 'reference_scores', 'ran_with', 'arm_of', 'measure_points',
+           'report', 'curves_of', 'number', 'report_columns', 'report_line', 'report_table', 'narrow_tables',
+           'markdown', 'gains', 'verdict', 'step_folder', 'snapshot_steps', 'probes', 'read_picture', 'read_snapshot',
+           'labels_folder', 'labelled_frames', 'read_labels']
 
 # %% ../../nbs/evidence/42_run_store.ipynb #608395ee
 import json
@@ -22,8 +22,9 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
-from functools import wraps
+from functools import lru_cache, wraps
 from glob import escape
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -429,6 +430,29 @@ def summaries(runs: list[dict]) -> list[dict]:
     anchors = anchors_of(runs)
     return [summary(run, anchors.get(run['seed'])) for run in runs if run['recipe'] != 'source']
 
+# %% ../../nbs/evidence/42_run_store.ipynb #884f3d99
+@lru_cache(1)
+def shipped_oracles() -> list[dict]:
+    "The oracles that were measured: for 'dataset', 'data' and 'size' of a preset, 'target_miou' by seed"
+    return json.loads((files('lora_da_bench')/'shipped'/'oracles.json').read_text())
+
+def shipped_oracle(preset: dict) -> float | None:
+    "The oracle's target mIoU, a mean over seeds, on the data of a preset's fields; None where none was measured"
+    for oracle in shipped_oracles():
+        if all(preset.get(k) == oracle[k] for k in ('dataset', 'data', 'size')):
+            return float(np.mean([*oracle['target_miou'].values()]))
+    return None
+
+# %% ../../nbs/evidence/42_run_store.ipynb #f459517c
+def reference_scores(runs: list[dict]) -> dict[str, float]:
+    "Means over runs of target mIoU: 'source only', 'source + BatchNorm', where adaptations start, and 'oracle'"
+    def of(recipe): return [c[-1] for run in runs if run['recipe'] == recipe and (c := curve_of(run, 'target_miou'))]
+    adapted = [run for run in runs if run['recipe'] not in ANCHORS and run.get('source')]
+    starts = [c[0] for run in adapted if not run.get('round') and (c := curve_of(run, 'target_miou'))]
+    shipped = {shipped_oracle(run['preset']) for run in adapted if 'preset' in run} - {None}
+    found = {'source only': of('source'), 'source + BatchNorm': starts, 'oracle': of('oracle') or [*shipped]}
+    return {name: float(np.mean(values)) for name, values in found.items() if values}
+
 # %% ../../nbs/evidence/42_run_store.ipynb #d0635fe5
 def ran_with(config: dict) -> dict:
     "What a run ran with, for a result file"
@@ -450,14 +474,16 @@ def measure_points(run: dict, measures: dict[str, Measure]) -> dict[str, dict[in
 def report(
     root: Path,  # a folder of runs, or one run
 ) -> tuple[dict, list[str]]:  # the result, ready for JSON; one line for each folder that was skipped
-    "Every adaptation's `summary` ('runs'), all curves by run ('curves'), 'measures' described, and what they ran with"
+    """Every adaptation's `summary` ('runs'), all curves by run ('curves'), 'measures' described, `reference_scores`
+    ('references'), and what they ran with"""
     runs, skipped = find_runs(root)
     measures = known_measures([*runs.values()])
-    kept = ('stabilizer', 'recipe', 'seed', 'steps', 'diverged')
-    curves = {name: {k: run[k] for k in kept} | dict(round=run.get('round'), metrics=measure_points(run, measures))
+    kept = ('stabilizer', 'recipe', 'seed', 'steps', 'diverged', 'source')
+    curves = {name: {k: run.get(k) for k in kept} | dict(round=run.get('round'), metrics=measure_points(run, measures))
               for name, run in runs.items()}
     first = next((run for run in runs.values() if run['recipe'] != 'source'), {})
-    result = ran_with(first) | dict(runs=summaries([*runs.values()]), curves=curves, measures=describe(measures))
+    result = ran_with(first) | dict(runs=summaries([*runs.values()]), curves=curves, measures=describe(measures),
+                                    references=reference_scores([*runs.values()]))
     return result, skipped
 
 # %% ../../nbs/evidence/42_run_store.ipynb #29479c3c
@@ -539,8 +565,9 @@ def gains(rows: list[dict]) -> dict[str, float]:
 
 # %% ../../nbs/evidence/42_run_store.ipynb #6426eaa0
 def verdict(
-    rows: list[dict],  # a `summary` each
-) -> str:              # '' where nothing is finished and scored
+    rows: list[dict],             # a `summary` each
+    oracle: float | None = None,  # target mIoU
+) -> str:                         # '' where nothing is finished and scored
     "Whether adaptation helped, in one sentence"
     gained = gains(rows)
     if not gained: return ''
@@ -548,6 +575,9 @@ def verdict(
     said = [f'{arm} {gained[arm]:+.1f}' for arm in gained]
     if gained[best] <= 0: return f"No adaptation beat its start: {', '.join(said)} points of mIoU on held-out target frames."
     ended = f'{best} ended {gained[best]:.1f} points of mIoU above its start on held-out target frames'
+    scores = [row['target_miou'] for row in rows if row['finished'] and arm_of(row['name']) == best]
+    gap = 100 * np.mean([oracle - score['start'] for score in scores]) if oracle else 0
+    if gap > 0: ended += f', {gained[best] / gap:.0%} of what the oracle is above it'
     return f"{ended}; {', '.join(said[1:])}." if others else f'{ended}.'
 
 # %% ../../nbs/evidence/42_run_store.ipynb #32e799f8

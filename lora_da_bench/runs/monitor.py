@@ -140,6 +140,7 @@ class Monitor:
         self.recalibrates = config.is_adaptation and config.preset.recalibrate
         self.watched = load_frames(domains.target, config.preset.seen)
         self.probes = load_frames(domains.held_out, config.preset.probes)
+        self.source_held_out = None if config.is_adaptation else domains.source_held_out
         self.last = {}  # network -> its last `Look`; '' is the main one
 
     def recalibrated(self, network: nn.Module):
@@ -175,8 +176,14 @@ class Monitor:
         with self.prepared(*networks.values(), teacher, student):
             self.evaluate_network(step, stabilizer.scored_network, teacher=teacher, student=None if teacher is student else student)
             for name, network in list(networks.items())[1:]: self.evaluate_network(step, network, name)
+            if self.source_held_out: self.run.log(step, source_miou=self.source_score(stabilizer.scored_network))
             # pictures last: for whoever watches, they are the sign that all is there
             save_pictures(self.run, step, self.domains, self.probes, self.device, teacher, student)
+
+    def source_score(self, network: nn.Module) -> float:
+        "mIoU on held-out source frames, by which source training can be chosen without a look at the target"
+        *_, (_, iou) = evaluate(network, self.source_held_out, len(self.domains.space), self.device)
+        return float(np.nanmean(iou))
 
     def state(self) -> dict[str, dict]:
         "The last looks, as tensors; the truth is not among them"

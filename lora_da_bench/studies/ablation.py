@@ -53,10 +53,10 @@ def ablation_arms(preset: Preset) -> dict[str, Arm]:
         fields = dict(steps=max(1, steps), recipes={recipe: changes}, score_weights=both, **settled)
         return Arm(preset.model_copy(update=fields), recipe, stabilizer)
     steps, aligned, unweighted = preset.steps, {'adversary': {}}, {'adversary': dict(dynamic_weights=False)}
-    plain = {s: arm('plain', s, steps) for s in STABILIZERS}
+    plain = {f'plain-{s}': arm('plain', s, steps) for s in STABILIZERS}
     for s in ('ema', 'lora'):
-        plain |= {f'{s}+alignment': arm('plain', s, steps, unweighted),
-                  f'{s}+alignment+weights': arm('plain', s, steps, aligned)}
+        plain |= {f'plain-{s}+alignment': arm('plain', s, steps, unweighted),
+                  f'plain-{s}+alignment+weights': arm('plain', s, steps, aligned)}
     mixed = {f'mixed-{s}': arm('mixed', s, 2 * steps) for s in ('none', 'ema', 'lora', 'lora+ema')}
     mixed |= {'mixed-lora+alignment+weights': arm('mixed', 'lora', 2 * steps, aligned)}
     transda = {f'transda-{s}': arm('transda', s, steps // 3) for s in ('none', 'ema', 'lora')}
@@ -100,7 +100,7 @@ def ablation_result(out: Path) -> dict:
     order = ['source', *ablation_arms(PRESETS['streetscenes'])]
     place = lambda arm: order.index(arm) if arm in order else len(order)
     result['arms'] = {arm: result['arms'][arm] for arm in sorted(result['arms'], key=place)}
-    starts = {s: e['target_miou']['start'] for s, e in result['arms'].get('none', {}).items()}
+    starts = {s: e['target_miou']['start'] for s, e in result['arms'].get('plain-none', {}).items()}
     result['batchnorm'] = {s: start for s, start in starts.items() if start is not None}
     def brief(metrics):
         return {name: {step: round(v, 4) for step, v in points.items()}

@@ -6,7 +6,7 @@
 __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'PLUGINS', 'REGISTRIES', 'command', 'Out', 'Root', 'PresetName',
            'Settings', 'Seeds', 'Smoke', 'How', 'Run', 'LOOK', 'WHOLE', 'data', 'main', 'tell', 'program',
            'named_plugins', 'load_plugins', 'show_version', 'load_first', 'import_names', 'names_cache', 'known_names',
-           'ListsNames', 'show_progress', 'run_to_end', 'chosen_preset', 'create_arms', 'source_name', 'load',
+           'ListsNames', 'show_progress', 'run_to_end', 'chosen_preset', 'named_with', 'source_name', 'load',
            'free_port', 'answers', 'listen', 'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right',
            'quickstart', 'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'duration', 'show_estimate',
            'show_unlike_public', 'flat_fields', 'show_rows', 'presets', 'list_presets', 'pretrain', 'check',
@@ -198,11 +198,10 @@ def chosen_preset(name: str, settings: list[str] | None = None, tiny: bool = Fal
     return with_settings(smoke(preset) if tiny else preset, settings or [])
 
 # %% ../../nbs/views/71_cli.ipynb #aba21791
-def create_arms(preset, recipe: str, stabilizers: list[str], settings: list[str] | None = None) -> dict:
-    "Arms by name, which tells the settings"
+def named_with(settings: list[str] | None, arms: dict) -> dict:
+    "The arms, by names that tell the settings"
     from lora_da_bench.runs.experiments import setting_suffix
-    from lora_da_bench.studies.arms import Arm, arm_name
-    return {arm_name(recipe, s) + setting_suffix(settings or []): Arm(preset, recipe, s) for s in stabilizers}
+    return {name + setting_suffix(settings or []): arm for name, arm in arms.items()}
 
 # %% ../../nbs/views/71_cli.ipynb #71e32c7a
 def source_name(settings: list[str] | None) -> str:
@@ -327,7 +326,8 @@ def quickstart(
     no_app: Annotated[bool, typer.Option(
         '--no-app', help="Don't open the app; end when the table is printed.")] = False,
 ):
-    "The main job: one source model, adapted three times from the same weights (none, EMA, LoRA), scored and compared."
+    "The main job: one source model, adapted four times from the same weights: plain self-training, then class mixing "
+    "alone, with EMA and with LoRA."
     check_out(out)
     from lora_da_bench.evidence.run_store import reported
     process = None
@@ -348,8 +348,8 @@ def quickstart(
 # %% ../../nbs/views/71_cli.ipynb #fe45a853
 def compare(out: Path, preset, seeds: int, root: Path | None, settings: list[str] | None):
     "The runs of the quickstart: (run, step, steps)"
-    from lora_da_bench.studies.arms import run_arms
-    arms = create_arms(preset, 'plain', ['none', 'ema', 'lora'], settings)
+    from lora_da_bench.studies.arms import demo_arms, run_arms
+    arms = named_with(settings, demo_arms(preset))
     for seed in range(seeds): yield from run_arms(out, preset, arms, seed, root, source_name(settings))
 
 # %% ../../nbs/views/71_cli.ipynb #355b301e
@@ -371,10 +371,10 @@ def train(
     "Adapt with one stabilizer: the source model first, if the preset starts from one, then adaptation or its rounds."
     check_out(out)
     load()
-    from lora_da_bench.studies.arms import chain, run_arms
+    from lora_da_bench.studies.arms import Arm, arm_name, chain, run_arms
     chosen = chosen_preset(preset, settings)
     longer, recipe = chosen.model_copy(update=dict(steps=steps or chosen.steps)), recipe or chosen.recipe
-    arms = create_arms(longer, recipe, [stabilizer], settings)
+    arms = named_with(settings, {arm_name(recipe, stabilizer): Arm(longer, recipe, stabilizer)})
     runs = [run for name, arm in arms.items() for run in chain(name, arm, seed, source=source_name(settings))]
     if dry_run: return show_plan(longer, recipe, stabilizer, root, runs)
     run_to_end(run_arms(out, chosen, arms, seed, root, source_name(settings)))
@@ -619,7 +619,7 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
     rows = store.report_table(result['runs'], store.described(result['measures']))
     if format == Format.md: return print(store.markdown(rows))
     for title, part in store.narrow_tables(rows): show_columns(part, title)
-    if said := store.verdict(result['runs']): console.print(printable(said), style='bold')
+    if said := store.verdict(result['runs'], result['references'].get('oracle')): console.print(printable(said), style='bold')
 
 # %% ../../nbs/views/71_cli.ipynb #7288a778
 def show_columns(rows, title: str):
