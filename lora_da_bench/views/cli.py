@@ -773,7 +773,7 @@ def ablation(
         help='Only this seed: two processes can share a study, each with seeds of its own.')] = None,
     smoke: Smoke = False,
 ):
-    """Part by part: source only, self-training, EMA, alignment, LoRA, two controls, three recipes, the oracle.
+    """Stabilizer by recipe: three recipes, with and without EMA and LoRA, controls, source only, the oracle.
     Writes `OUT/ablation.json`."""
     check_out(out)
     check_outputs([out/'ablation.json'], [Path(preset)])
