@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['CROP', 'CROPS_OF_A_PICTURE', 'BATCH', 'strong_crop', 'PACKAGE', 'TEACHER', 'street_picture', 'contour',
            'formula_picture', 'Crops', 'teacher_file', 'load_teacher', 'Distillation', 'normalized', 'teacher_maps',
-           'distillation_loss', 'rate_at', 'crop_batches', 'pretrain']
+           'distillation_loss', 'rate_at', 'crop_batches', 'facts', 'pretrain']
 
 # %% ../../nbs/runs/57_pretraining.ipynb #814e9a96
+import hashlib
 import importlib.util
 import math
 from collections.abc import Iterator
@@ -26,8 +27,9 @@ from torchvision.transforms import v2
 
 from ..core.errors import BadInput
 from ..core.processes import create_accelerator
+from ..core.profiling import environment
 from ..data.scenes import scene, texture
-from ..evidence.run_store import one_writer, Run, write_atomic
+from ..evidence.run_store import one_writer, Run, write_atomic, write_json
 from ..model.segmenter import create_encoder
 from .checkpoints import resume_point, save_state
 
@@ -143,6 +145,11 @@ def crop_batches(seed: int, batch_size: int, steps: range) -> Iterator[torch.Ten
     pictures = [list(range(n * step, n * (step + 1))) for step in steps]
     for crops in DataLoader(Crops(seed), batch_sampler=pictures): yield crops.flatten(0, 1).float() / 255
 
+# %% ../../nbs/runs/57_pretraining.ipynb #58d902c7
+def facts(tensors: dict[str, torch.Tensor], **how) -> dict:
+    "What is to be known of a file of weights, for `pretraining.json`"
+    return how | dict(teacher=PACKAGE, sha256=hashlib.sha256(save(tensors)).hexdigest())
+
 # %% ../../nbs/runs/57_pretraining.ipynb #13c25d7b
 @one_writer(unless=lambda folder: (Path(folder)/'encoder.safetensors').exists())
 def pretrain(
@@ -184,5 +191,7 @@ def pretrain(
             save_state(run, held | dict(step=step, asked=[steps, batch_size, seed]))
         yield step
     half = {name: t.half().contiguous().cpu() for name, t in pair.student.state_dict().items()}
+    write_json(folder/'pretraining.json', facts(half, pictures=steps * batch_size // CROPS_OF_A_PICTURE, steps=steps,
+               batch_size=batch_size, seed=seed, distance=losses.tolist(), **environment(device)))
     write_atomic(folder/'encoder.safetensors', lambda p: p.write_bytes(save(half)))
     (folder/'resume'/'state.pt').unlink()
