@@ -29,7 +29,7 @@ RECIPES = Registry('recipe')
 RECIPES |= {
     'source':  Recipe(terms={'source': {}}),
     'plain':   Recipe(terms={'source': {}, 'self-training': {}}),
-    'mixed':   Recipe(terms={'source': {}, 'self-training': dict(mix=True, threshold=.9, student_view='strong')}),
+    'mixed':   Recipe(terms={'source': {}, 'self-training': dict(mix=True, threshold=.9, student_view='mild')}),
     'transda': Recipe(terms={'source': {}, 'adversary': {},
                              'self-training': dict(labels='offline', student_view='weak')},
                       source_view='colour', target_view='colour'),

@@ -131,7 +131,7 @@ class SelfTraining(Term):
         # the teacher's of this step, the last round's, or the truth
         labels: Literal['online', 'offline', 'truth'] = 'online',
         # what is done to target images for the student alone
-        student_view: Literal['weak', 'colour', 'strong'] = 'colour',
+        student_view: Literal['weak', 'mild', 'colour', 'strong'] = 'colour',
         mix: bool = False,               # class mixing (DACS)
         threshold: Share | None = None,  # weigh labels by the share of pixels with this confidence
     ):

@@ -122,7 +122,7 @@ class Preset(BaseModel):
 
 # %% ../../nbs/runs/50_experiments.ipynb #ea5447f4
 LORA = {'rank': 16, 'alpha': 32., 'step': 1.}
-SMALL = dict(source_lr=2e-3, lr=3e-4, stabilizers={'ema': {'decay': .99}, 'lora': LORA})
+SMALL = dict(source_lr=2e-3, lr=3e-4, final_lr=0., stabilizers={'ema': {'decay': .99}, 'lora': LORA})
 
 # hundreds of frames rather than thousands: views that differ much, and many epochs
 FEW_FRAMES = dict(size=(144, 192), crop=(120, 160), scale=(.7, 1.5), batch_size=6, source_steps=2000, steps=300,
