@@ -60,7 +60,7 @@ results: $(VENV)/.installed        ## measure again what the README quotes (CAMV
 	$(BIN)/lora-da-bench quickstart --no-app --out runs/quickstart
 	$(BIN)/lora-da-bench report runs/quickstart --format json > results/quickstart.json
 	cd runs/quickstart && cp source-seed0/snapshots/input/00.png ../../results/quickstart/input.png && cp source-seed0/snapshots/label/00.png ../../results/quickstart/truth.png
-	cd runs/quickstart && for run in source ema lora; do cp $$(ls $$run-seed0/snapshots/step-*/00-prediction.png | tail -1) ../../results/quickstart/$$run.png; done
+	cd runs/quickstart && for run in source mixed-ema mixed-lora; do cp $$(ls $$run-seed0/snapshots/step-*/00-prediction.png | tail -1) ../../results/quickstart/$${run#mixed-}.png; done
 	$(BIN)/lora-da-bench cost --device cpu --format json > results/cost-mini-cpu.json
 	$(BIN)/lora-da-bench $(ON_CPU) --rounds 2 --stabilizers ema,lora-reuse,lora-head-reuse > results/cost-swin-b-cpu.json
 	$(BIN)/lora-da-bench $(ON_CPU) --rounds 1 --stabilizers ema,lora-head-reuse --precision bf16 --checkpointing > results/cost-swin-b-cpu-checkpointing.json

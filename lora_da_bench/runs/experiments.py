@@ -137,10 +137,12 @@ PRESETS |= {
     'camvid-day-dusk': Preset(dataset='camvid', **FEW_FRAMES),
     'folders': Preset(dataset='folders', **FEW_FRAMES),
 }
+PRESETS['demo'] = PRESETS['streetscenes'].model_copy(update=dict(steps=150, eval_every=30))
 ABOUT |= {
     'streetscenes': "drawn streets, from a game's style to a camera's; minutes on two CPU cores",
     'camvid-day-dusk': 'CamVid, from day to dusk: the same on real frames',
     'folders': 'your own images: a start whose sizes and steps are to be changed',
+    'demo': 'streetscenes, as short as `make demo` needs it',
 }
 
 # %% ../../nbs/runs/50_experiments.ipynb #609ddf0d

@@ -318,7 +318,7 @@ def right(title: str) -> Column:
 @command()
 def quickstart(
     out: Out = Path('demo'),
-    preset: PresetName = 'streetscenes',
+    preset: PresetName = 'demo',
     root: Root = None,
     settings: Settings = None,
     seeds: Seeds = 1,
