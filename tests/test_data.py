@@ -373,7 +373,7 @@ def test_check_of_all_parts(own_runs, cli, tmp_path):
     code, out, err = cli('data', 'check', 'folders', data)
     text = ' '.join(out.split())
     assert code == 0 and err == '' and 'No problems.' in out, err
-    assert 'source: the preset folders sees them as high as 120 pixels: 212 x 120' in text and 'target: the preset folders sees them as high as 120 pixels: 88 x 120, 160 x 120' in text
+    assert 'source: the preset folders sees them as high as 144 pixels: 256 x 144' in text and 'target: the preset folders sees them as high as 144 pixels: 108 x 144, 192 x 144' in text
     assert '1 pictures of target are in held-out too, such as ' in text and '1 other entries are not read, such as notes.txt' in text
     pictures = [Path(line.strip()) for line in out.splitlines() if line.startswith('  /')]
     assert len(pictures) == 3 + 2 + 2
