@@ -90,9 +90,10 @@ JITTER = v2.ColorJitter(.5, .5, .5, .2)  # brightness, contrast, saturation, hue
 # %% ../../nbs/data/15_views.ipynb #79ecdcd4
 def colour_view(
     images: torch.Tensor,  # (B, 3, h, w) float in 0..1
+    jitter: v2.ColorJitter = JITTER,  # TransDA's: 0.5, 0.5, 0.5, 0.2
 ) -> torch.Tensor:         # the same shape and range
-    "Change each image's colours (TransDA's colour jitter: 0.5, 0.5, 0.5, 0.2)"
-    return torch.stack([JITTER(x) for x in images])
+    "Change each image's colours"
+    return torch.stack([jitter(x) for x in images])
 
 # %% ../../nbs/data/15_views.ipynb #47802b48
 def strong_view(
@@ -109,7 +110,7 @@ def mild_view(
     images: torch.Tensor,  # (B, 3, h, w) float in 0..1
 ) -> torch.Tensor:         # the same shape and range
     "Change each image's colours a little, and hue, by which many classes are known, hardly"
-    return torch.stack([MILD_JITTER(x) for x in images])
+    return colour_view(images, MILD_JITTER)
 
 # %% ../../nbs/data/15_views.ipynb #00a7b2d4
 def same_colours(images: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CROP', 'CROPS_OF_A_PICTURE', 'BATCH', 'strong_crop', 'PACKAGE', 'TEACHER', 'street_picture', 'contour',
            'formula_picture', 'Crops', 'teacher_file', 'load_teacher', 'Distillation', 'normalized', 'teacher_maps',
-           'distillation_loss', 'rate_at', 'crop_batches', 'facts', 'pretrain']
+           'distillation_loss', 'rate_at', 'crop_batches', 'pretrain']
 
 # %% ../../nbs/runs/57_pretraining.ipynb #814e9a96
 import hashlib
@@ -145,11 +145,6 @@ def crop_batches(seed: int, batch_size: int, steps: range) -> Iterator[torch.Ten
     pictures = [list(range(n * step, n * (step + 1))) for step in steps]
     for crops in DataLoader(Crops(seed), batch_sampler=pictures): yield crops.flatten(0, 1).float() / 255
 
-# %% ../../nbs/runs/57_pretraining.ipynb #58d902c7
-def facts(tensors: dict[str, torch.Tensor], **how) -> dict:
-    "What is to be known of a file of weights, for `pretraining.json`"
-    return how | dict(teacher=PACKAGE, sha256=hashlib.sha256(save(tensors)).hexdigest())
-
 # %% ../../nbs/runs/57_pretraining.ipynb #13c25d7b
 @one_writer(unless=lambda folder: (Path(folder)/'encoder.safetensors').exists())
 def pretrain(
@@ -190,8 +185,9 @@ def pretrain(
             held = {name: part.state_dict() for name, part in parts.items()}
             save_state(run, held | dict(step=step, asked=[steps, batch_size, seed]))
         yield step
-    half = {name: t.half().contiguous().cpu() for name, t in pair.student.state_dict().items()}
-    write_json(folder/'pretraining.json', facts(half, pictures=steps * batch_size // CROPS_OF_A_PICTURE, steps=steps,
-               batch_size=batch_size, seed=seed, distance=losses.tolist(), **environment(device)))
-    write_atomic(folder/'encoder.safetensors', lambda p: p.write_bytes(save(half)))
+    weights = save({name: t.half().contiguous().cpu() for name, t in pair.student.state_dict().items()})
+    write_json(folder/'pretraining.json', environment(device) | dict(
+        teacher=PACKAGE, pictures=steps * batch_size // CROPS_OF_A_PICTURE, steps=steps, batch_size=batch_size,
+        seed=seed, distance=losses.tolist(), sha256=hashlib.sha256(weights).hexdigest()))
+    write_atomic(folder/'encoder.safetensors', lambda p: p.write_bytes(weights))
     (folder/'resume'/'state.pt').unlink()

@@ -326,8 +326,8 @@ def quickstart(
     no_app: Annotated[bool, typer.Option(
         '--no-app', help="Don't open the app; end when the table is printed.")] = False,
 ):
-    "The main job: one source model, adapted four times from the same weights: plain self-training, then class mixing "
-    "alone, with EMA and with LoRA."
+    """The main job: one source model, adapted four times from the same weights: plain self-training, then class mixing
+    alone, with EMA and with LoRA."""
     check_out(out)
     from lora_da_bench.evidence.run_store import reported
     process = None
