@@ -398,7 +398,7 @@ def anchors_of(runs: list[dict]) -> dict[int, dict[str, dict[str, float]]]:
     "By seed, the last values of the source run and of the oracle, by metric"
     anchors = {}
     for run in runs:
-        if run['diverged'] is not None or run['recipe'] not in ANCHORS: continue
+        if run.get('diverged') is not None or run['recipe'] not in ANCHORS: continue
         values = {name: last(curve_of(run, name)) for name in run['metrics']}
         anchors.setdefault(run['seed'], {})[ANCHORS[run['recipe']]] = values
     return anchors
@@ -446,7 +446,8 @@ def shipped_oracle(preset: dict) -> float | None:
 # %% ../../nbs/evidence/42_run_store.ipynb #f459517c
 def reference_scores(runs: list[dict]) -> dict[str, float]:
     "Means over runs of target mIoU: 'source only', 'source + BatchNorm', where adaptations start, and 'oracle'"
-    def of(recipe): return [c[-1] for run in runs if run['recipe'] == recipe and (c := curve_of(run, 'target_miou'))]
+    anchors = anchors_of(runs).values()
+    def of(anchor): return [score for a in anchors if (score := a.get(anchor, {}).get('target_miou')) is not None]
     adapted = [run for run in runs if run['recipe'] not in ANCHORS and run.get('source')]
     starts = [c[0] for run in adapted if not run.get('round') and (c := curve_of(run, 'target_miou'))]
     shipped = {shipped_oracle(run['preset']) for run in adapted if 'preset' in run} - {None}

@@ -85,7 +85,7 @@ def add_reference_lines(fig: go.Figure, runs: list[dict], row: int):
 
 # %% ../../nbs/views/70_figures.ipynb #9e8b4b20
 def curves(
-    runs: list[dict],  # each with 'name', 'stabilizer', 'recipe' and 'metrics', a table with a row a step
+    runs: list[dict],  # each with 'name', 'stabilizer', 'recipe', 'seed' and 'metrics', a table with a row a step
 ) -> go.Figure:
     "Quality and stability over steps, all runs in one figure; a panel for each measure"
     panels, in_legend = panels_of(runs), set()
