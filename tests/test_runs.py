@@ -36,7 +36,7 @@ def test_ctrl_c_ends_both(moment, runs):
     process = subprocess.Popen(command('quickstart', '--smoke', '--out', runs), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: apps_on(runs))
     said = {'the app is starting': None, 'torch is loading': 'The app shows', 'all is done': 'Done; the app goes on'}[moment]
-    while said and said not in process.stdout.readline(): assert process.poll() is None
+    while said and said not in process.stdout.readline(): assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGINT)
     _, problems = process.communicate(timeout=60)
     assert process.returncode == 130 and 'Traceback' not in problems, problems

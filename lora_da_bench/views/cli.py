@@ -6,8 +6,8 @@
 __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'PLUGINS', 'REGISTRIES', 'command', 'Out', 'Root', 'PresetName',
            'Settings', 'Seeds', 'Smoke', 'How', 'Run', 'LOOK', 'WHOLE', 'data', 'main', 'tell', 'program',
            'named_plugins', 'load_plugins', 'show_version', 'load_first', 'import_names', 'names_cache', 'known_names',
-           'ListsNames', 'show_progress', 'run_to_end', 'chosen_preset', 'named_with', 'source_name', 'load',
-           'free_port', 'answers', 'listen', 'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right',
+           'ListsNames', 'show_progress', 'run_to_end', 'chosen_preset', 'named_with', 'source_name', 'load', 'answers',
+           'listen', 'listen_where_free', 'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right',
            'quickstart', 'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'duration', 'show_estimate',
            'show_unlike_public', 'flat_fields', 'show_rows', 'presets', 'list_presets', 'pretrain', 'check',
            'read_parts', 'first_of_a_kind', 'size_counts', 'show_facts', 'show_shares', 'show_seen_sizes',
@@ -216,18 +216,10 @@ def load():
     with console.status('loading torch'):
         import lora_da_bench.studies.arms
 
-# %% ../../nbs/views/71_cli.ipynb #ccae086f
-def free_port(port: int = 7860) -> int:
-    "The first port from `port` on that nobody listens on"
-    for p in range(port, port + 100):
-        with socket.socket() as s:
-            if s.connect_ex(('127.0.0.1', p)): return p
-    raise BadInput(f'--port: none of the ports {port} to {port + 99} is free')
-
 # %% ../../nbs/views/71_cli.ipynb #de939842
 def answers(url: str) -> bool:
     "Whether something is served there"
-    try: return urllib.request.urlopen(url, timeout=1).status == 200
+    try: return urllib.request.urlopen(url, timeout=5).status == 200
     except OSError: return False
 
 # %% ../../nbs/views/71_cli.ipynb #253c6bda
@@ -243,20 +235,29 @@ def listen(port: int) -> socket.socket:
         raise BadInput(f'--port: {port} cannot be used ({error.strerror}); choose another') from None
     return server
 
+# %% ../../nbs/views/71_cli.ipynb #4e95b446
+def listen_where_free(first: int = 7860) -> socket.socket:
+    "A socket on the first free port from `first` on; from now on nobody else gets that port"
+    for port in range(first, first + 100):
+        try: return listen(port)
+        except BadInput: pass
+    raise BadInput(f'--port: none of the ports {first} to {first + 99} is free')
+
 # %% ../../nbs/views/71_cli.ipynb #516bc20f
-def start_app(folder: Path, port: int) -> subprocess.Popen:
+def start_app(folder: Path) -> subprocess.Popen:
     "Start the app in the background, wait until it answers, open it in a browser where there is one"
-    command = [sys.executable, '-m', 'lora_da_bench.views.cli', 'app', str(folder), '--port', str(port)]
-    command += ['--parent', str(os.getpid())]
-    process = subprocess.Popen(command, start_new_session=True)  # Ctrl-C is ours to handle
-    url = f'http://127.0.0.1:{port}'
+    with listen_where_free() as server:
+        command = [sys.executable, '-m', 'lora_da_bench.views.cli', 'app', str(folder)]
+        command += ['--parent', str(os.getpid()), '--socket', str(server.fileno())]
+        process = subprocess.Popen(command, pass_fds=[server.fileno()], start_new_session=True)  # Ctrl-C is ours
+        url = f'http://127.0.0.1:{server.getsockname()[1]}'
     try:
         with console.status('starting the app'):
             while process.poll() is None and not answers(url): time.sleep(.1)
     except BaseException:
         process.kill()
         raise
-    if process.poll() is not None: raise BadInput(f'the app could not be started on port {port}')
+    if process.poll() is not None: raise BadInput(f'the app at {url} could not be started')
     console.print('The app shows everything as it grows: ', end='')
     console.print(url, style='bold')
     has_screen = sys.platform != 'linux' or os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
@@ -333,7 +334,7 @@ def quickstart(
     process = None
     with reported(out): out.mkdir(parents=True, exist_ok=True)
     try:
-        if not (no_app or console.quiet): process = start_app(out, free_port())
+        if not (no_app or console.quiet): process = start_app(out)
         load()
         run_to_end(compare(out, chosen_preset(preset, settings, smoke), seeds, root, settings))
         show_report(out)
@@ -665,12 +666,14 @@ def open_app(
         metavar='DIR', readable=False, help='A folder of runs; they may still be training.')],
     port: Annotated[Optional[int], typer.Option(help='Default: the first free one from 7860 on.')] = None,
     parent: Annotated[Optional[int], typer.Option(hidden=True)] = None,
+    descriptor: Annotated[Optional[int], typer.Option('--socket', hidden=True)] = None,
 ):
     "Look at runs: curves, pseudo-labels and segmentations side by side."
     if parent is not None: threading.Thread(target=leave_with, args=[parent], daemon=True).start()
     from lora_da_bench.evidence.run_store import check_folder
     check_folder(folder)
-    server = listen(free_port() if port is None else port)
+    if descriptor is not None: server = socket.socket(fileno=descriptor)
+    else: server = listen_where_free() if port is None else listen(port)
     from lora_da_bench_app.app import build, serve
     if parent is None:
         console.print(f'The app is at http://127.0.0.1:{server.getsockname()[1]}', style='bold', end='')
