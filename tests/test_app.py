@@ -53,7 +53,7 @@ def test_the_slider_moves_all_columns(open_page, quickstart, tmp_path):
     assert page.evaluate("() => document.querySelector('#grid .js-plotly-plot').data.length") == 25   # 5 runs x 5 pictures
     newest = page.evaluate(SOURCES).split(',data:')
     slider = page.locator('#step input[type=range]')
-    assert slider.input_value() == '20'   # it opens on the newest
+    assert slider.input_value() == '12'   # it opens on the newest
     for _ in range(2): slider.press('ArrowLeft')
     assert slider.input_value() == '0'
     page.wait_for_function("() => document.querySelector('#grid')?.innerText?.includes('step 0')")
@@ -78,15 +78,15 @@ def test_unticking_a_run_takes_its_column_away(open_page, quickstart):
 
 def test_it_grows_while_a_run_is_training(open_page, runs, tmp_path):
     whole, folder = runs/'mixed-lora-seed0', tmp_path/'watched/mixed-lora-seed0'
-    shutil.copytree(runs, folder.parent, ignore=lambda d, names: {'step-000020', 'adapter.safetensors'} & set(names) if 'lora' in d else set())
+    shutil.copytree(runs, folder.parent, ignore=lambda d, names: {'step-000012', 'adapter.safetensors'} & set(names) if 'lora' in d else set())
     lines = (whole/'metrics.jsonl').read_text().splitlines()
-    (folder/'metrics.jsonl').write_text('\n'.join(l for l in lines if json.loads(l)['step'] <= 10) + '\n')
+    (folder/'metrics.jsonl').write_text('\n'.join(l for l in lines if json.loads(l)['step'] <= 6) + '\n')
     page, _ = open_page(folder.parent)
     drawn(page)
     before = page.evaluate(POINTS)
-    page.wait_for_function("() => document.querySelector('#status')?.innerText?.includes('mixed-lora-seed0 10 / 20')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText?.includes('mixed-lora-seed0 6 / 12')")
     (folder/'metrics.jsonl').write_text('\n'.join(lines) + '\n')   # in the order in which training writes
-    shutil.copytree(whole/'snapshots/step-000020', folder/'snapshots/step-000020')
+    shutil.copytree(whole/'snapshots/step-000012', folder/'snapshots/step-000012')
     page.wait_for_function("before => document.querySelector('#curves .js-plotly-plot')._fullData.map(t => t.x.length).join() !== before.join()", arg=before)
     from lora_da_bench.evidence.measures import MEASURES
     assert sum(page.evaluate(POINTS)) == sum(before) + sum(m.panel for m in MEASURES.values())
@@ -123,7 +123,7 @@ def test_a_measure_of_a_plugin_is_shown_without_the_plugin(open_page, quickstart
         known = json.loads((run/'measures.json').read_text())
         (run/'measures.json').write_text(json.dumps(known | {measure: dict(title=title, form='.2f', better='down')}))
         with open(run/'metrics.jsonl', 'a') as file:
-            for step in (0, 20): file.write(json.dumps(dict(step=step, name=measure, value=1.25)) + '\n')
+            for step in (0, 12): file.write(json.dumps(dict(step=step, name=measure, value=1.25)) + '\n')
     page, _ = open_page(tmp_path/'runs')
     drawn(page)
     for place, number in (('#curves', ''), ('#scores', '1.25')):

@@ -32,7 +32,7 @@ def oracle_preset(preset: Preset) -> Preset:
     return preset.model_copy(update=dict(steps=steps, lr=preset.source_lr / 2, final_lr=0., eval_every=steps))
 
 # %% ../../nbs/studies/62_ablation.ipynb #5d6f2b9b
-CHEAP = 'lora-light', 'lora-head-reuse', 'lora-head-light', 'ema-one-batch', 'lora-reuse-one-batch'  # of the cost bench
+CHEAP = 'lora-head-reuse', 'ema-one-batch', 'lora-reuse-one-batch'  # of the cost bench
 
 def candidate_arm(candidate: str) -> str:
     "The arm that shows how good a candidate of the cost bench is"
