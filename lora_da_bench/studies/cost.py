@@ -300,8 +300,8 @@ def predict_candidates(
     for name, config in {n: candidate_config(preset, n) for n in names}.items():
         own, kind = precision_of(name, precision), Reference if name == 'reference' else Learner
         predicted[name] = predict_step(config, n_classes, device, own, kind)
-        if predicted[name]['peak_bytes'] > available:
-            advice = memory_advice(config, n_classes, device, own, available, name)
+        if (needed := predicted[name]['peak_bytes']) > available:
+            advice = memory_advice(config, n_classes, device, own, needed, available, name)
             raise BadInput(f'{advice}; or leave {name} out of --stabilizers')
     return predicted
 

@@ -128,8 +128,8 @@ def rules_of(device: torch.device):
 # %% ../../nbs/studies/60_dry_step.ipynb #eb8bea48
 @contextmanager
 def pretended(config: Config, n_classes: int, device: torch.device, precision: str, kind: type[Learner] = Learner):
-    """Inside the `with` block there are a batch, of one process, and a learner of this configuration and kind that has
-    taken a step; nothing that is asked of them is run"""
+    """Inside the `with` block there are a batch, of one process, and a new learner of this configuration and kind;
+    nothing that is asked of them is run"""
     mine = share(config.preset.batch_size)
     p = config.preset.model_copy(update=dict(compile=False, batch_size=mine.stop - mine.start))
     config = without_colours(config.model_copy(update=dict(preset=p)))
@@ -149,9 +149,7 @@ def pretended(config: Config, n_classes: int, device: torch.device, precision: s
             if isinstance(m, SwinTransformerStage): m.grad_checkpointing = p.checkpointing
             if isinstance(m, WindowAttention): m.fused_attn = device.type == 'cuda' and kind is Learner
         learner = create_learner(config, model, n_classes, OneDevice(torch.device('cpu'), precision), kind)
-        batch = random_batch(config, n_classes, torch.device('cpu'))
-        learner.step(batch)
-        yield learner, batch
+        yield learner, random_batch(config, n_classes, torch.device('cpu'))
 
 # %% ../../nbs/studies/60_dry_step.ipynb #9f38c0d3
 def predict_peak(
@@ -162,6 +160,7 @@ def predict_peak(
 ) -> int:
     "Bytes that a step of this configuration holds at its worst moment"
     with pretended(config, n_classes, device, precision) as (learner, batch):
+        learner.step(batch)  # from now on the optimizer holds what it holds
         with PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)
         return memory.peak
 
@@ -175,9 +174,10 @@ def predict_step(
 ) -> dict:  # 'peak_bytes', 'memory' by kind, 'flops' and kernel 'launches' of a step, 'saved_bytes' of a finished run
     "What a step of this configuration holds at its worst moment, and how many operations it takes; nothing is run"
     with pretended(config, n_classes, device, precision, kind) as (learner, batch):
-        # two steps: the counter of operations keeps checkpointed tensors alive
-        with PeakMemory([*learner.held(), *batch], learner.student.parameters()) as memory: learner.step(batch)
-        with FlopCounterMode(display=False) as flops, Counts() as counts: learner.step(batch)
+        # two steps: the counter of operations keeps checkpointed tensors alive, and the first makes the optimizer's
+        with FlopCounterMode(display=False) as flops: learner.step(batch)
+        with PeakMemory([*learner.held(), *batch], learner.student.parameters()) as memory, Counts() as counts:
+            learner.step(batch)
         saved = saved_tensors(learner.stabilizer).values()
         return dict(peak_bytes=memory.peak, memory=split_memory(learner, memory.peak, memory.gradients),
                     flops=flops.get_total_flops(), launches=counts.launches, saved_bytes=sum(t.nbytes for t in saved))
@@ -225,6 +225,7 @@ def memory_advice(
     n_classes: int,           # K
     device: torch.device,
     precision: str,           # 'fp32' or 'bf16'
+    needed: int,              # bytes, as `predict_peak` says
     available: int,           # bytes
     name: str | None = None,  # of a candidate; None: it is a run
 ) -> str:
@@ -247,7 +248,7 @@ def memory_advice(
         ways["stabilizer 'lora' with adapters on the head"] = peak(lora)
     helped = sorted((n, way) for way, n in ways.items())[:3]
     gigabytes = lambda n: f'{n / 1e9:.1f} GB'
-    return (f'out of memory: a step of {name or config.stabilizer} needs about {gigabytes(peak(config))}, '
+    return (f'out of memory: a step of {name or config.stabilizer} needs about {gigabytes(needed)}, '
             f'and {device} has {gigabytes(available)}; '
             f'what would help most: {", ".join(f"{way} ({gigabytes(n)})" for n, way in helped)}'
             + ('; none of them alone is enough' if helped[0][0] > available else ''))
@@ -268,4 +269,5 @@ def telling_out_of_memory(
     except (RuntimeError, MemoryError) as error:
         by_type = isinstance(error, (torch.OutOfMemoryError, MemoryError))
         if not by_type and not any(said in str(error) for said in OUT_OF_MEMORY): raise
-        raise BadInput(memory_advice(config, n_classes, device, precision, available, name)) from None
+        needed = predict_peak(config, n_classes, device, precision)
+        raise BadInput(memory_advice(config, n_classes, device, precision, needed, available, name)) from None
