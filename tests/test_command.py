@@ -128,6 +128,35 @@ def test_killed_and_started_again(how, cli, second, quickstart, tmp_path):
         assert read_metrics(tmp_path/name)[same].equals(read_metrics(quickstart/name)[same])
 
 
+def two_threads():
+    import torch
+    torch.set_num_threads(2)
+
+
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
+def test_arms_side_by_side(how, second, quickstart, tmp_path):
+    "With two threads to have, two arms are trained at once; killed and started again, they end like those that took turns"
+    shutil.copytree(quickstart/'source-seed0', tmp_path/'source-seed0')
+    train = 'quickstart', '--smoke', '--no-app', '--out', tmp_path
+    process = second(*train, prepare=two_threads)
+    arms = [tmp_path/f'{name}-seed0' for name in ('plain-none', 'mixed-none', 'mixed-ema', 'mixed-lora')]
+    deadline = time.monotonic() + 120
+    while not all((arm/'metrics.jsonl').exists() for arm in arms[:2]):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(.01)
+    process.send_signal(how)
+    code, _, said = process.wait()
+    assert code == (130 if how == signal.SIGINT else -how) and 'Traceback' not in said, said
+    assert not all(map(weights_path, arms))
+    if how == signal.SIGINT: return
+    code, _, said = second(*train, prepare=two_threads).wait()
+    assert code == 0, said
+    for arm in arms:
+        assert weights_path(arm).read_bytes() == weights_path(quickstart/arm.name).read_bytes()
+        same = [c for c in read_metrics(arm) if c != 'step_ms']
+        assert read_metrics(arm)[same].equals(read_metrics(quickstart/arm.name)[same])
+
+
 @pytest.mark.parametrize('labelled', [True, False])
 def test_camvid_by_one_command(cli, camvid, tmp_path, labelled):
     if not labelled:

@@ -62,11 +62,20 @@ def ablation_arms(preset: Preset) -> dict[str, Arm]:
     return dict(oracle=Arm(oracle_preset(preset), 'oracle')) | arms
 
 # %% ../../nbs/studies/62_ablation.ipynb #a5bf17f0
-def ablation(out: Path, preset: Preset, seed: int = 0, root: Path | None = None) -> Iterator[tuple[str, int, int]]:
-    "Run one seed of the ablation, or what is missing of it, arm by arm"
+def ablation(
+    out: Path,
+    preset: Preset,
+    seed: int = 0,
+    root: Path | None = None,
+    at_once: int = 1,  # arms
+) -> Iterator[tuple[str, int, int]]:
+    "Run one seed of the ablation, or what is missing of it"
     if not load_domains(preset, root).held_out.labelled:
         raise BadInput(f'{root}: an ablation compares scores, and the held-out frames have no labels')
-    for name, arm in ablation_arms(preset).items(): yield from run_arms(out, preset, {name: arm}, seed, root)
+    arms = ablation_arms(preset)
+    if at_once > 1: yield from run_arms(out, preset, arms, seed, root, at_once=at_once)
+    else:  # one after the other, since memory may not hold them all
+        for name, arm in arms.items(): yield from run_arms(out, preset, {name: arm}, seed, root)
 
 # %% ../../nbs/studies/62_ablation.ipynb #1143f55a
 def ablation_result(out: Path) -> dict:
