@@ -101,7 +101,8 @@ class LoRA(Student):
         self,
         rank: Rank = 16,
         alpha: Positive = 32.,
-        step: Positive = 1.,       # how far a step moves an adapted matrix, over full fine-tuning at the base rate
+        step: Positive | None = 1.,  # how far a step moves an adapted matrix, over full fine-tuning at the base rate;
+                                     # None: as far as the base rate takes it
         stages: Stages = 4,        # how many of the encoder's stages are adapted, from the last
         head: Literal['full', 'adapters'] = 'full',
         decoder_rate: Factor = 1.,
@@ -114,6 +115,7 @@ class LoRA(Student):
         if self.head == 'adapters': adapt_head(model, self.rank, self.alpha)
 
     def rates(self, model):
+        if self.step is None: return super().rates(model)
         columns = {name: layer.parts()[1][0].numel() for name, layer in adapted_layers(model).items()}
         layer_of = lambda name: name.split('.lora_')[0]
         return {name: rate * rate_of_step(self.step, self.rank, self.alpha, columns[layer_of(name)]) if 'lora_' in name else rate

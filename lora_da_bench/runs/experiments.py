@@ -153,7 +153,7 @@ PUBLISHED = dict(
     weights='hub', decoder_channels=512, head_init='mmcv', drop_path=.3, batch_size=8,
     start='initial', recipe='transda', rounds=3, steps=10_000, lr=6e-5, final_lr=.68, warmup=1500,
     eval_every=2500, seen=16, source_steps=10_000, source_lr=6e-5,
-    stabilizers={'ema': {'decay': .999}, 'lora': LORA})
+    stabilizers={'ema': {'decay': .999}, 'lora': LORA | dict(step=None)})  # the rate of everything else
 
 PRESETS |= {
     'gta5-cityscapes-swin-s': Preset(dataset='gta5-cityscapes', source_crop=(720, 1280), **PUBLISHED | SWIN_S),
@@ -183,6 +183,12 @@ ABOUT |= {name: f"{name.removesuffix('-public')}, as TransDA's public code runs"
 BUDGET = dict(batch_size=2, start='source', rounds=1)
 PRESETS['gta5-cityscapes-study'] = PRESETS['gta5-cityscapes-swin-s'].model_copy(update=BUDGET)
 ABOUT['gta5-cityscapes-study'] = 'the limited budget: one GPU, batch 2 + 2, one source model, one round'
+
+# %% ../../nbs/runs/50_experiments.ipynb #d89230fa
+PRESETS['gta5-cityscapes-mixed'] = PRESETS['gta5-cityscapes-study'].model_copy(update=dict(
+    recipe='mixed', recipes={'mixed': {'one_batch': True}}, score_weights='both',
+    stabilizers={'ema': {'decay': .999}, 'lora': LORA}))
+ABOUT['gta5-cityscapes-mixed'] = "the study's budget with class mixing, matched steps, one batch, both weights scored"
 
 # %% ../../nbs/runs/50_experiments.ipynb #4379c0b3
 def load_preset(name: str | Path) -> Preset:
