@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHEAP', 'ABLATION', 'oracle_preset', 'candidate_arm', 'with_options', 'ablation_arms', 'ablation', 'ablation_result',
-           'mean_and_spread', 'ablation_table', 'without_candidates', 'quality_beside_cost', 'study_gap']
+           'mean_and_spread', 'ablation_table', 'mean_and_interval', 'by_seed', 'paired', 'share_from_batchnorm',
+           'without_candidates', 'quality_beside_cost', 'study_gap']
 
 # %% ../../nbs/studies/62_ablation.ipynb #f1a6da7a
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ..core.errors import BadInput
 from ..data.labels import CITYSCAPES
@@ -145,6 +147,35 @@ def ablation_table(result: dict) -> pd.DataFrame:
         more = {'largest fall': falls, 'flips, %': mean_and_spread(flips, '.1f')}
         rows.append(row(arm, list(scores.values()), closure(scores), **more))
     return pd.DataFrame([*rows, row('oracle', list(oracle.values()), closure(oracle))]).fillna('–')
+
+# %% ../../nbs/studies/62_ablation.ipynb #7fdb78cd
+def mean_and_interval(values: list[float], form: str = '+.3f') -> str:
+    "Mean over seeds and the 95% interval of that mean (Student's t); one value alone has none"
+    mean = format(np.mean(values), form)
+    if len(values) < 2: return mean
+    low, high = stats.t.interval(.95, len(values) - 1, np.mean(values), stats.sem(values))
+    return f'{mean} ({low:{form}} to {high:{form}})'
+
+# %% ../../nbs/studies/62_ablation.ipynb #d3cf0474
+def by_seed(result: dict, arm: str, *keys: str) -> dict[str, float]:
+    "A number of each of an arm's runs, such as 'target_miou', 'final', by seed"
+    def value(entry):
+        for key in keys: entry = entry[key]
+        return entry
+    return {seed: value(entry) for seed, entry in result['arms'].get(arm, {}).items()}
+
+# %% ../../nbs/studies/62_ablation.ipynb #5a87dbac
+def paired(result: dict, arm: str, other: str, *keys: str) -> list[float]:
+    "An arm's number less another's, for each seed that both have"
+    a, b = by_seed(result, arm, *keys), by_seed(result, other, *keys)
+    return [a[seed] - b[seed] for seed in a if seed in b]
+
+# %% ../../nbs/studies/62_ablation.ipynb #a31e1885
+def share_from_batchnorm(result: dict, arm: str) -> list[float]:
+    "How far an adaptation went from its start, source + BatchNorm, to the oracle, 1 being there; a number a seed"
+    oracle, start = by_seed(result, 'oracle', 'target_miou', 'final'), result['batchnorm']
+    final = by_seed(result, arm, 'target_miou', 'final')
+    return [(final[s] - start[s]) / (oracle[s] - start[s]) for s in final if s in oracle and s in start]
 
 # %% ../../nbs/studies/62_ablation.ipynb #cea75f6f
 def without_candidates(result: dict) -> dict:
