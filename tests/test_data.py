@@ -208,7 +208,7 @@ def test_dry_run_of_a_published_preset(cli, published, small_published, tmp_path
         assert code == 0, err
         return ' '.join(out.split())
     text = plan('gta5-cityscapes-swin-b')
-    assert 'student: AdamW, betas 0.9 and 0.999' in text and 'discriminators: Adam, betas 0.9 and 0.99' in text and 'numbers at 0.000147 to 0.000831, no weight decay' in text
+    assert 'student: AdamW, betas 0.9 and 0.999' in text and 'discriminators: Adam, betas 0.9 and 0.99' in text and 'numbers at 6e-05, no weight decay' in text
     assert 'recipes.transda.adversary.legacy_broadcast' in text and 'stabilizer lora ema' in text
     assert '4 source frames, 18 target frames to adapt to, 3 held out' in text and '40,000 steps in all' in text and 'transda-lora-seed0-round3' in text
     assert 'estimated on this device' in text and ' GB for weights' in text
