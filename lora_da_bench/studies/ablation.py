@@ -105,7 +105,8 @@ def ablation_result(out: Path) -> dict:
     order = ['source', *ablation_arms(PRESETS['streetscenes'])]
     place = lambda arm: order.index(arm) if arm in order else len(order)
     result['arms'] = {arm: result['arms'][arm] for arm in sorted(result['arms'], key=place)}
-    starts = {s: e['target_miou']['start'] for s, e in result['arms'].get('plain-none', {}).items()}
+    adapted = [seeds for arm, seeds in result['arms'].items() if arm not in ('source', 'oracle')]  # all start alike
+    starts = {s: e['target_miou']['start'] for seeds in adapted for s, e in seeds.items()}
     result['batchnorm'] = {s: start for s, start in starts.items() if start is not None}
     def brief(metrics):
         return {name: {step: round(v, 4) for step, v in points.items()}
