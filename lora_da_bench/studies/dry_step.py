@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['SMALLEST', 'OUT_OF_MEMORY', 'OneDevice', 'random_views', 'random_batch', 'Counts', 'without_colours',
-           'without_contents', 'in_full', 'fused_attention', 'rules_of', 'pretended', 'predict_peak', 'predict_step',
-           'prediction_table', 'nbytes', 'split_memory', 'free_memory', 'memory_advice', 'telling_out_of_memory']
+           'without_contents', 'in_full', 'fused_attention', 'rules_of', 'pretended', 'warm_up', 'predict_peak',
+           'predict_step', 'prediction_table', 'nbytes', 'split_memory', 'free_memory', 'memory_advice',
+           'telling_out_of_memory']
 
 # %% ../../nbs/studies/60_dry_step.ipynb #260cec4d
 import warnings
@@ -21,7 +22,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from ..core.errors import BadInput
 from ..core.processes import device_and_precision, has_bf16, share
@@ -61,19 +62,21 @@ def random_batch(config: Config, n_classes: int, device: torch.device) -> Batch:
 
 # %% ../../nbs/studies/60_dry_step.ipynb #d99423fb
 class Counts(TorchDispatchMode):
-    "Counts the operations inside the `with` block that launch a kernel, that make the host wait, and that allocate"
+    "Counts the operations inside the `with` block that launch a kernel, make the host wait, or allocate, and FLOPs"
     WAITS = {'aten._local_scalar_dense.default', 'aten.nonzero.default', 'aten.masked_select.default',
              'aten._unique2.default', 'aten.unique_dim.default'}
     # these wait as well if they are given a mask: its True values must be counted
     PICKS = {'aten.index.Tensor', 'aten.index_put_.default', 'aten.index_put.default'}
     def __init__(self):
         super().__init__()
-        self.launches = self.waits = self.allocations = 0
+        self.launches = self.waits = self.allocations = self.flops = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         out = func(*args, **(kwargs or {}))
         if func.is_view: return out
+        formula = flop_registry.get(func._overloadpacket)
+        if formula: self.flops += formula(*args, **(kwargs or {}), out_val=out)
         made = {t.untyped_storage()._cdata for t in tree_leaves(out) if isinstance(t, torch.Tensor)} - given
         writes = func._schema.is_mutable
         self.launches += bool(made) or writes
@@ -151,6 +154,18 @@ def pretended(config: Config, n_classes: int, device: torch.device, precision: s
         learner = create_learner(config, model, n_classes, OneDevice(torch.device('cpu'), precision), kind)
         yield learner, random_batch(config, n_classes, torch.device('cpu'))
 
+# %% ../../nbs/studies/60_dry_step.ipynb #244dfb30
+def warm_up(learner: Learner, batch: Batch):
+    "Make what a learner's first step makes for all that follow: masks of attention and the optimizers' moments"
+    with torch.no_grad():
+        for images in {x.shape: x for x in (batch.source, batch.target)}.values(): learner.student(images)
+    terms = [term for term in learner.terms.values() if hasattr(term, 'optimizer')]
+    for optimizer in (learner.optimizer, *(term.optimizer for term in terms)):
+        for group in optimizer.param_groups:
+            for p in group['params']: p.grad = torch.zeros_like(p)
+        optimizer.step()
+        optimizer.zero_grad()
+
 # %% ../../nbs/studies/60_dry_step.ipynb #9f38c0d3
 def predict_peak(
     config: Config,
@@ -160,7 +175,7 @@ def predict_peak(
 ) -> int:
     "Bytes that a step of this configuration holds at its worst moment"
     with pretended(config, n_classes, device, precision) as (learner, batch):
-        learner.step(batch)  # from now on the optimizer holds what it holds
+        warm_up(learner, batch)
         with PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)
         return memory.peak
 
@@ -174,13 +189,12 @@ def predict_step(
 ) -> dict:  # 'peak_bytes', 'memory' by kind, 'flops' and kernel 'launches' of a step, 'saved_bytes' of a finished run
     "What a step of this configuration holds at its worst moment, and how many operations it takes; nothing is run"
     with pretended(config, n_classes, device, precision, kind) as (learner, batch):
-        # two steps: the counter of operations keeps checkpointed tensors alive, and the first makes the optimizer's
-        with FlopCounterMode(display=False) as flops: learner.step(batch)
+        warm_up(learner, batch)
         with PeakMemory([*learner.held(), *batch], learner.student.parameters()) as memory, Counts() as counts:
             learner.step(batch)
         saved = saved_tensors(learner.stabilizer).values()
         return dict(peak_bytes=memory.peak, memory=split_memory(learner, memory.peak, memory.gradients),
-                    flops=flops.get_total_flops(), launches=counts.launches, saved_bytes=sum(t.nbytes for t in saved))
+                    flops=counts.flops, launches=counts.launches, saved_bytes=sum(t.nbytes for t in saved))
 
 # %% ../../nbs/studies/60_dry_step.ipynb #41430e59
 def prediction_table(predicted: dict[str, dict]) -> pd.DataFrame:
