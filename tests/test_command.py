@@ -133,24 +133,21 @@ def two_threads():
     torch.set_num_threads(2)
 
 
-@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
-def test_arms_side_by_side(how, second, quickstart, tmp_path):
-    "With two threads to have, two arms are trained at once; killed and started again, they end like those that took turns"
+def test_arms_side_by_side(cli, second, quickstart, tmp_path):
+    "With two threads to have, two arms are trained at once; killed, interrupted and started again, they end like those that took turns"
     shutil.copytree(quickstart/'source-seed0', tmp_path/'source-seed0')
     train = 'quickstart', '--smoke', '--no-app', '--out', tmp_path
-    process = second(*train, prepare=two_threads)
     arms = [tmp_path/f'{name}-seed0' for name in ('plain-none', 'mixed-none', 'mixed-ema', 'mixed-lora')]
-    deadline = time.monotonic() + 120
-    while not all((arm/'metrics.jsonl').exists() for arm in arms[:2]):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(.01)
-    process.send_signal(how)
-    code, _, said = process.wait()
-    assert code == (130 if how == signal.SIGINT else -how) and 'Traceback' not in said, said
-    assert not all(map(weights_path, arms))
-    if how == signal.SIGINT: return
-    code, _, said = second(*train, prepare=two_threads).wait()
-    assert code == 0, said
+    for how, begun, ended in ((signal.SIGKILL, arms[:2], 0), (signal.SIGINT, arms[2:], 2)):
+        process, deadline = second(*train, prepare=two_threads), time.monotonic() + 120
+        while not all((arm/'metrics.jsonl').exists() for arm in begun):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(.01)
+        process.send_signal(how)
+        code, _, said = process.wait()
+        assert code == (130 if how == signal.SIGINT else -how) and 'Traceback' not in said, said
+        assert ended <= sum(bool(weights_path(arm)) for arm in arms) < 4
+    assert cli(*train)[0] == 0
     for arm in arms:
         assert weights_path(arm).read_bytes() == weights_path(quickstart/arm.name).read_bytes()
         same = [c for c in read_metrics(arm) if c != 'step_ms']
