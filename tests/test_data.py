@@ -207,7 +207,7 @@ def test_dry_run_of_a_published_preset(cli, published, small_published, tmp_path
         code, out, err = cli('train', '--preset', preset, '--root', published, '--stabilizer', 'lora', '--dry-run', '--out', tmp_path/'out', *more)
         assert code == 0, err
         return ' '.join(out.split())
-    text = plan('gta5-cityscapes-swin-b')
+    text = plan('gta5-cityscapes-swin-s')
     assert 'student: AdamW, betas 0.9 and 0.999' in text and 'discriminators: Adam, betas 0.9 and 0.99' in text and 'numbers at 6e-05, no weight decay' in text
     assert 'recipes.transda.adversary.legacy_broadcast' in text and 'stabilizer lora ema' in text
     assert '4 source frames, 18 target frames to adapt to, 3 held out' in text and '40,000 steps in all' in text and 'transda-lora-seed0-round3' in text
@@ -256,14 +256,15 @@ def own_preset(path: Path, **changes) -> Path:
     return path
 
 
-@pytest.fixture(scope='module')
-def own_runs(tmp_path_factory):
+@pytest.fixture(scope='session')
+def own_runs(made_once, second):
     "One's own data, and a source model and an adaptation trained on them: (data, preset, runs)"
-    tmp = tmp_path_factory.mktemp('own')
-    data, preset, runs = write_own(tmp/'own'), own_preset(tmp/'own.json'), tmp/'runs'
-    done = subprocess.run(command('train', '--preset', preset, '--root', data, '--recipe', 'mixed', '--stabilizer', 'none', '--out', runs), capture_output=True, text=True)
-    assert done.returncode == 0 and not done.stderr, done.stderr
-    return data, preset, runs
+    def make(folder):
+        data, preset = write_own(folder/'own'), own_preset(folder/'own.json')
+        code, _, said = second('train', '--preset', preset, '--root', data, '--recipe', 'mixed', '--stabilizer', 'none', '--out', folder/'runs').wait()
+        assert code == 0 and not said, said
+    folder = made_once('own', make)
+    return folder/'own', folder/'own.json', folder/'runs'
 
 
 def score(cli, run, root) -> dict:
@@ -275,7 +276,7 @@ def score(cli, run, root) -> dict:
 def test_a_score_is_what_predict_is_worth(cli, own_runs, tmp_path):
     "The IoU of the label maps that `predict` writes, by literal NumPy, is the score of the run; pictures keep their shape and their size"
     data, _, runs = own_runs
-    run, pictures = runs/'mixed-none-seed0', sorted((data/'held-out/images').iterdir())
+    run, pictures = shutil.copytree(runs, tmp_path/'runs')/'mixed-none-seed0', sorted((data/'held-out/images').iterdir())
     assert cli('predict', run, *pictures, '--out', tmp_path/'out')[0] == 0
     ids = json.loads((run/'config.json').read_text())['classes']
     assert ids == ['road', 'other', 'sky']   # by their smallest id, whatever the order in the file
@@ -349,8 +350,8 @@ def test_classes_that_were_renumbered_since(own_runs, tmp_path, cli):
     assert (truth[stored == 9] == 0).all() and (truth[stored == 2] == 2).all()
 
 
-def test_rounds_on_frames_of_several_shapes_and_painted_labels(own_runs, tmp_path, cli):
-    data = shutil.copytree(own_runs[0], tmp_path/'own')
+def test_rounds_on_frames_of_several_shapes_and_painted_labels(tmp_path, cli):
+    data = write_own(tmp_path/'own')
     colours = {2: (128, 64, 128), 4: (1, 2, 3), 9: (70, 130, 180), 7: (0, 0, 0)}
     for path in data.glob('source/labels/*.png'):
         label = np.array(Image.open(path))
@@ -366,8 +367,8 @@ def test_rounds_on_frames_of_several_shapes_and_painted_labels(own_runs, tmp_pat
     assert source['classes'] == ['other', 'sky', 'road'] and source['palette'][0] == [1, 2, 3]
 
 
-def test_check_of_all_parts(own_runs, cli, tmp_path):
-    data = shutil.copytree(own_runs[0], tmp_path/'own')
+def test_check_of_all_parts(cli, tmp_path):
+    data = write_own(tmp_path/'own')
     shutil.copy(data/'target/images/0.png', data/'held-out/images/0.png'); shutil.copy(data/'target/labels/0.png', data/'held-out/labels/0.png')
     (data/'source/images/notes.txt').write_text('') ; (data/'source/images/._0.png').write_text('')
     code, out, err = cli('data', 'check', 'folders', data)
