@@ -31,6 +31,7 @@ def begin(told: multiprocessing.Queue, stopped: threading.Event, plugins: list[s
     "What a process does before its first piece of work"
     global tell, stop
     tell, stop = told.put, stopped
+    told.cancel_join_thread()  # where nobody listens any more, the pipe stays full: what is left is not waited for
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with, args=[multiprocessing.parent_process().sentinel], daemon=True).start()
     for plugin in plugins: load_plugin(plugin)
