@@ -140,8 +140,7 @@ PRESETS |= {
     'camvid-day-dusk': Preset(dataset='camvid', **FEW_FRAMES),
     'folders': Preset(dataset='folders', **FEW_FRAMES),
 }
-PRESETS['demo'] = PRESETS['streetscenes'].model_copy(update=dict(
-    source_steps=1000, steps=280, eval_every=40))
+PRESETS['demo'] = PRESETS['streetscenes'].model_copy(update=dict(source_steps=1000, steps=280, eval_every=40))
 ABOUT |= {
     'streetscenes': "drawn streets, from a game's style to a camera's; minutes on two CPU cores",
     'camvid-day-dusk': 'CamVid, from day to dusk: the same on real frames',
