@@ -52,7 +52,8 @@ class Preset(BaseModel):
     sampling: Literal['uniform', 'rare-class', 'class-balanced'] = 'uniform'
     max_unreadable: int = Field(10, ge=0)        # files that training may skip, each reported, as unreadable
     model: str = 'mini'                          # 'mini' or a Swin of timm
-    weights: str = 'random'                      # the encoder's before source training: 'random', 'hub' or a file
+    # the encoder's before source training: 'random', 'pretrained' (of `mini`), 'hub' or a file
+    weights: str = 'random'
     decoder_channels: int = Field(64, ge=8)
     # how decoder and heads start; 'mmcv' as published: wider convolutions, narrower classifiers
     head_init: Literal['torch', 'mmcv'] = 'torch'
@@ -127,9 +128,10 @@ SMALL = dict(source_lr=2e-3, lr=3e-4, final_lr=0., stabilizers={'ema': {'decay':
 # each stabilizer's best of five settings, `results/search.json`: LoRA at 3e-4, all others at 1e-3
 SEARCHED = dict(lr=1e-3, stabilizers=SMALL['stabilizers'] | {'lora': LORA | dict(step=.3, decoder_rate=.3)})
 
-# hundreds of frames rather than thousands: views that differ much, and many epochs
-FEW_FRAMES = dict(size=(144, 192), crop=(120, 160), scale=(.7, 1.5), batch_size=6, source_steps=2000, steps=300,
-                  recipes={'source': {'source_view': 'colour'}}, **SMALL | dict(source_lr=1e-3))
+# photographs, hundreds rather than thousands: a pretrained start, views that differ much, and many epochs
+FEW_FRAMES = dict(weights='pretrained', size=(144, 192), crop=(120, 160), scale=(.7, 1.5), batch_size=6,
+                  source_steps=2000, steps=300, recipes={'source': {'source_view': 'colour'}},
+                  **SMALL | dict(source_lr=1e-3))
 
 PRESETS = Registry('preset')
 ABOUT = Registry('preset')  # a line about each
