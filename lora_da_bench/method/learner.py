@@ -61,7 +61,7 @@ class Learner:
         one_batch: bool = False,     # all passes of a step are one
         compile: bool = False,
     ):
-        self.stabilizer, self.terms, self.accelerator = stabilizer, terms, accelerator
+        self.stabilizer, self.terms, self.accelerator, self.lr = stabilizer, terms, accelerator, lr
         self.student = stabilizer.prepare(model)
         if compile:
             for network in stabilizer.networks.values(): compile_parts(network)
@@ -73,6 +73,11 @@ class Learner:
         passes = shared_passes(terms)
         self.passes = [passes] if one_batch else [[each] for each in passes]
         self.asks_teacher = any(term.needs_teacher for term in terms.values()) and not stabilizer.reuses_pass
+
+    @property
+    def rate(self) -> float:
+        "The base learning rate of the next step"
+        return self.lr * self.schedule.lr_lambdas[0](self.schedule.last_epoch)
 
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
         "One optimizer step; returns each loss, detached"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SWIN_LAYERS', 'merged_weight', 'LowRankLinear', 'input_gradient', 'LowRankConv2d', 'OneProduct', 'LoRALinear',
-           'LoRAConv2d', 'add_adapters', 'adapted_layers', 'run_as_peft', 'merged', 'merge', 'swin_layers']
+           'LoRAConv2d', 'add_adapters', 'adapted_layers', 'matrices', 'run_as_peft', 'merged', 'merge', 'swin_layers']
 
 # %% ../../nbs/model/21_lora_layers.ipynb #231b8eb9
 from contextlib import contextmanager
@@ -116,6 +116,15 @@ def add_adapters(part: nn.Module, layers: list[str], rank: int, alpha: float):
 def adapted_layers(network: nn.Module) -> dict[str, OneProduct]:
     "The layers that have an adapter, by name"
     return {name: m for name, m in network.named_modules() if isinstance(m, OneProduct)}
+
+# %% ../../nbs/model/21_lora_layers.ipynb #e1b84c20
+@torch.no_grad()
+def matrices(network: nn.Module) -> dict[str, torch.Tensor]:
+    "A copy of the weight of every linear layer and convolution, adapters added in, by the layer's name"
+    adapted = adapted_layers(network)
+    plain = {n: m.weight for n, m in network.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d)) and n not in adapted}
+    whole = plain | {n: merged_weight(*m.parts()) for n, m in adapted.items()}
+    return {n: w.clone() for n, w in whole.items() if not n.startswith(tuple(f'{a}.' for a in adapted))}
 
 # %% ../../nbs/model/21_lora_layers.ipynb #caa5cd54
 def run_as_peft(network: nn.Module):

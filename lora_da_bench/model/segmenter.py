@@ -14,6 +14,7 @@ import difflib
 import hashlib
 import inspect
 import re
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.resources import files
@@ -192,7 +193,8 @@ def window_of(
 def fit_table(table: torch.Tensor, attention: nn.Module) -> torch.Tensor:
     "A table of position biases (n, heads), interpolated to an attention's window"
     shape, window = attention.relative_position_bias_table.shape, attention.window_size
-    return resize_rel_pos_bias_table(table, window, shape, window_of(len(table), window))
+    with warnings.catch_warnings(action='ignore'):  # of torch about timm's way of indexing
+        return resize_rel_pos_bias_table(table, window, shape, window_of(len(table), window))
 
 # %% ../../nbs/model/20_segmenter.ipynb #6ba57349
 def adapt_tensors(

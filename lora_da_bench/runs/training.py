@@ -31,7 +31,7 @@ from .checkpoints import (batch_views, create_learner, initial_model, log, open_
     resume_point, save_state, store_base, stored_space, to_device)
 from .experiments import Config
 from .loading import step_views
-from .monitor import Monitor
+from .monitor import measured_step, Monitor
 
 # %% ../../nbs/runs/54_training.ipynb #2cce6097
 def first_not_finite(
@@ -95,11 +95,11 @@ def finish(run: Run, stabilizer: Stabilizer):
     (run.folder/'resume'/'state.pt').unlink(missing_ok=True)
 
 # %% ../../nbs/runs/54_training.ipynb #96dba0b3
-def look(run: Run, learner: Learner, monitor: Monitor, step: int, config: Config):
+def look(run: Run, learner: Learner, monitor: Monitor, step: int, config: Config, of_step: dict[str, float] = {}):
     "Score the run at a step; store its state for resuming, or at the last step its weights"
     accelerator, stabilizer = learner.accelerator, learner.stabilizer
     if accelerator.is_main_process:
-        with accelerator.autocast(): monitor.evaluate(step, stabilizer)
+        with accelerator.autocast(): monitor.evaluate(step, stabilizer, of_step)
         if 0 < step < config.steps: save_state(run, dict(learner.state(step), monitor=monitor.state()))
         elif step == config.steps:
             # stored as it was scored
@@ -117,7 +117,7 @@ def prepare(
     model = initial_model(run.folder, config, len(domains.space))
     with accelerator.main_process_first(): store_base(run, config, model)
     learner = create_learner(config, to_device(model, accelerator.device), len(domains.space), accelerator)
-    monitor = Monitor(run, domains, config, accelerator.device)
+    monitor = Monitor(run, domains, config, accelerator.device, learner.student)
     if state := resume_point(run):
         resume_from(run, learner, state)
         monitor.load_state(state['monitor'])
@@ -152,8 +152,9 @@ def train(
     for step, (source, target) in enumerate(step_views(run.folder, config, domains, steps, unreadable), done + 1):
         seed_step(config.seed + 10_000 * accelerator.process_index, step)
         batch = create_batch(source, target, *views, accelerator.device)
-        losses.append(timed_step(learner, batch, step, times, run))
         scored = step % every == 0 or step == config.steps
+        with measured_step(learner) if scored else nullcontext() as of_step:
+            losses.append(timed_step(learner, batch, step, times, run))
         if scored or step % 10 == 0:
             if end := log_losses(run, step, losses): return diverge(run, end[0], f'the {end[1]} loss is not finite')
             if not is_finite(learner.student): return diverge(run, step, 'the weights are not finite')
@@ -161,5 +162,5 @@ def train(
             unreadable.update(*gather_object([unreadable]))
             if unreadable: run.log(step, unreadable_files=len(unreadable))
             losses = []
-        if scored: look(run, learner, monitor, step, config)
+        if scored: look(run, learner, monitor, step, config, of_step)
         yield step
