@@ -181,7 +181,7 @@ def test_missing_root(cli, tmp_path):
 
 
 def test_unknown_names(cli, tmp_path):
-    is_one_line(cli('train', '--stabilizer', 'lorra', '--out', tmp_path/'out'), "stabilizer: 'lorra' is unknown; expected none, ema, lora, lora+ema, slow, frozen; did you mean 'lora'?")
+    is_one_line(cli('train', '--stabilizer', 'lorra', '--out', tmp_path/'out'), "stabilizer: 'lorra' is unknown; expected none, ema, lora, lora+ema, dora, ia3, prompt, norm, frozen, slow, l2sp, frozen-teacher; did you mean 'lora'?")
     is_one_line(cli('train', '--recipe', 'planes', '--out', tmp_path/'out'), "recipe: 'planes' is unknown; expected source, plain, mixed, transda, oracle; did you mean 'plain'?")
     is_one_line(cli('train', '--preset', 'streets', '--out', tmp_path/'out'), "preset: 'streets' is unknown; expected streetscenes")
 

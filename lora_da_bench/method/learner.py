@@ -112,7 +112,7 @@ class Learner:
         networks = [*self.stabilizer.networks.values(), *self.terms.values()]
         moments = [self.optimizer.state_dict()['state'], *(term.state_dict() for term in self.terms.values())]
         of_networks = [t for n in networks for t in (*n.parameters(), *n.buffers())]
-        return of_networks + [t for t in tree_leaves(moments) if isinstance(t, torch.Tensor)]
+        return of_networks + self.stabilizer.how.held + [t for t in tree_leaves(moments) if isinstance(t, torch.Tensor)]
 
     def state(self, step: int) -> dict:
         "All that an exact resume needs; random numbers and data order follow from seed and step"

@@ -30,8 +30,14 @@ STABILIZERS |= {
     'ema':       Triple('full', 'ema', 'average'),
     'lora':      Triple('lora', 'self', 'raw'),
     'lora+ema':  Triple('lora', 'ema', 'average'),
-    'slow':      Triple('slow', 'self', 'raw'),
+    'dora':      Triple('dora', 'self', 'raw'),
+    'ia3':       Triple('ia3', 'self', 'raw'),
+    'prompt':    Triple('prompt', 'self', 'raw'),
+    'norm':      Triple('norm', 'self', 'raw'),
     'frozen':    Triple('frozen', 'self', 'raw'),
+    'slow':      Triple('slow', 'self', 'raw'),
+    'l2sp':      Triple('l2sp', 'self', 'raw'),
+    'frozen-teacher': Triple('lora', 'no adapters', 'raw'),
 }
 
 # %% ../../nbs/method/32_stabilizers.ipynb #bcc4e5ec
@@ -71,6 +77,7 @@ class Stabilizer:
 
     def after_step(self):
         "Called after each optimizer step"
+        self.how.after_step(self.student)
         self.teacher.after_step()
         if self.average not in (None, self.teacher.network): average_into(self.average, self.student, self.decay)
 
@@ -88,9 +95,9 @@ class Stabilizer:
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        "The networks that there are, by name, each once"
+        "The networks with weights of their own, by name, each once"
         found = dict(student=self.student, teacher=self.teacher.network, average=self.average)
-        first = {id(network): name for name, network in reversed(found.items()) if network is not None}
+        first = {id(network): name for name, network in reversed(found.items()) if network is not None and network.state_dict()}
         return {name: network for name, network in found.items() if first.get(id(network)) == name}
 
 # %% ../../nbs/method/32_stabilizers.ipynb #5c524468

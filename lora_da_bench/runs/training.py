@@ -103,7 +103,7 @@ def look(run: Run, learner: Learner, monitor: Monitor, step: int, config: Config
         if 0 < step < config.steps: save_state(run, dict(learner.state(step), monitor=monitor.state()))
         elif step == config.steps:
             # stored as it was scored
-            with accelerator.autocast(), monitor.recalibrated(stabilizer.scored_network): finish(run, stabilizer)
+            with accelerator.autocast(), monitor.prepared(stabilizer.scored_network): finish(run, stabilizer)
     accelerator.wait_for_everyone()
 
 # %% ../../nbs/runs/54_training.ipynb #15286236

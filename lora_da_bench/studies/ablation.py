@@ -18,7 +18,6 @@ from scipy import stats
 from ..core.errors import BadInput
 from ..data.labels import CITYSCAPES
 from ..evidence.evaluation import evaluate
-from ..method.stabilizers import STABILIZERS
 from lora_da_bench.evidence.run_store import (arm_of, find_runs, ran_with, read_config, read_metrics, report,
     summary, write_json)
 from ..runs.checkpoints import load_model
@@ -47,7 +46,8 @@ def with_options(arm: Arm, **options) -> Arm:
     return arm._replace(preset=arm.preset.model_copy(update=dict(stabilizers=changed)))
 
 # %% ../../nbs/studies/62_ablation.ipynb #4ee9562e
-ABLATION = dict(plain=('none', 'ema', 'lora'), mixed=tuple(STABILIZERS), transda=('none', 'ema', 'lora'))
+ABLATION = dict(plain=('none', 'ema', 'lora'), mixed=('none', 'ema', 'lora', 'lora+ema', 'slow', 'frozen'),
+                transda=('none', 'ema', 'lora'))
 
 def ablation_arms(preset: Preset) -> dict[str, Arm]:
     "Every arm of the ablation, by name"
