@@ -46,6 +46,18 @@ def test_report_formats(cli, quickstart):
     assert code == 0 and all(name in out for name in ('plain-none-seed0', 'mixed-none-seed0', 'mixed-ema-seed0', 'mixed-lora-seed0'))
 
 
+def test_verdict(cli, quickstart):
+    "One seed decides nothing, and is told so in every format"
+    code, out, _ = cli('verdict', quickstart, '--format', 'json')
+    found = json.loads(out)
+    assert code == 0 and {(arm['arm'], arm['verdict']) for arm in found['arms'] if arm['recipe'] == 'mixed'} == {
+        ('mixed-ema', 'reference'), ('mixed-none', 'one seed'), ('mixed-lora', 'one seed')}
+    assert found['advice'] == ['mixed: one seed decides nothing; run at least three.', 'plain: no run with ema, so nothing to compare with.']
+    for format in ('md', 'table'):
+        code, out, _ = cli('verdict', quickstart, '--format', format)
+        assert code == 0 and 'one seed decides nothing' in out and 'mixed-lora' in out
+
+
 def test_again_does_nothing_twice(cli, runs):
     before = {p: p.stat().st_mtime_ns for p in runs.rglob('*') if p.is_file()}
     code, _, _ = cli('quickstart', '--smoke', '--no-app', '--out', runs)

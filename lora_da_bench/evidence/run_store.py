@@ -11,7 +11,7 @@ __all__ = ['Steps', 'Name', 'Byte', 'MeasureName', 'ANCHORS', 'COST', 'MOST_PIXE
            'read_run', 'find_runs', 'run_label', 'curve_of', 'last', 'network_numbers', 'anchors_of', 'summary',
            'summaries', 'shipped_oracles', 'shipped_oracle', 'reference_scores', 'ran_with', 'arm_of', 'measure_points',
            'report', 'curves_of', 'number', 'report_columns', 'report_line', 'report_table', 'narrow_tables',
-           'markdown', 'gains', 'verdict', 'step_folder', 'snapshot_steps', 'probes', 'read_picture', 'read_snapshot',
+           'markdown', 'gains', 'outcome', 'step_folder', 'snapshot_steps', 'probes', 'read_picture', 'read_snapshot',
            'read_probabilities', 'labels_folder', 'labelled_frames', 'read_labels']
 
 # %% ../../nbs/evidence/43_run_store.ipynb #608395ee
@@ -574,7 +574,7 @@ def gains(rows: list[dict]) -> dict[str, float]:
     return dict(sorted(((arm, float(np.mean(gained))) for arm, gained in found.items()), key=lambda arm: -arm[1]))
 
 # %% ../../nbs/evidence/43_run_store.ipynb #6426eaa0
-def verdict(
+def outcome(
     rows: list[dict],             # a `summary` each
     oracle: float | None = None,  # target mIoU
 ) -> str:                         # '' where nothing is finished and scored
@@ -628,7 +628,7 @@ def read_snapshot(folder: Path, *place: str) -> Image.Image | None:
     "A PNG below `snapshots/`; see `read_picture`"
     return read_picture(Path(folder).joinpath('snapshots', *place[:-1], f'{place[-1]}.png'))
 
-# %% ../../nbs/evidence/43_run_store.ipynb #a270d7a7
+# %% ../../nbs/evidence/43_run_store.ipynb #07783989
 def read_probabilities(folder: Path, step: int, network: str = 'scored') -> np.ndarray | None:
     "(F, N, K) uint8 of a network at a step; None where it is not there; raises `Unreadable` for a damaged file"
     path = Path(folder)/'probabilities'/f'{step_folder(step)}-{network}.npz'

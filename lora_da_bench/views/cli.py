@@ -10,9 +10,10 @@ __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'REGISTRIES', 'comm
            'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right', 'quickstart', 'compare', 'train',
            'show_plan', 'show_work', 'show_parts', 'duration', 'show_estimate', 'show_unlike_public', 'flat_fields',
            'show_rows', 'presets', 'list_presets', 'pretrain', 'check', 'read_parts', 'first_of_a_kind', 'size_counts',
-           'show_facts', 'show_shares', 'show_seen_sizes', 'show_overlays', 'report', 'show_report', 'show_columns',
-           'predict', 'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores', 'numbers', 'height_and_width',
-           'ablation', 'print_table', 'cost', 'measure_in_turns', 'show_prediction', 'show_cost', 'gap']
+           'show_facts', 'show_shares', 'show_seen_sizes', 'show_overlays', 'report', 'show_report', 'show_verdict',
+           'show_columns', 'predict', 'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores', 'numbers',
+           'height_and_width', 'ablation', 'print_table', 'cost', 'measure_in_turns', 'show_prediction', 'show_cost',
+           'gap']
 
 # %% ../../nbs/views/71_cli.ipynb #638cc14a
 import hashlib
@@ -612,7 +613,31 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
     rows = store.report_table(result['runs'], store.described(result['measures']))
     if format == Format.md: return print(store.markdown(rows))
     for title, part in store.narrow_tables(rows): show_columns(part, title)
-    if said := store.verdict(result['runs'], result['references'].get('oracle')): console.print(printable(said), style='bold')
+    if said := store.outcome(result['runs'], result['references'].get('oracle')): console.print(printable(said), style='bold')
+
+# %% ../../nbs/views/71_cli.ipynb #8630cf74
+@app.command('verdict')
+def show_verdict(
+    folder: Annotated[Path, typer.Argument(metavar='DIR', readable=False, help='A folder of runs, several seeds of each arm.')],
+    against: Annotated[str, typer.Option(help='The stabilizer that the others are compared with, under the same recipe.')] = 'ema',
+    margin: Annotated[float, typer.Option(help='Points of mIoU: smaller differences do not matter.')] = 1.,
+    format: How = Format.table,
+):
+    "What the seeds allow to be said: each arm compared with one of them, paired by seed, with 95% intervals."
+    from lora_da_bench.evidence import run_store as store
+    from lora_da_bench.evidence.verdict import advice, verdict_table, verdicts
+    result, skipped = store.report(folder)
+    for line in skipped: errors.print(f'skipped: {line}')
+    table = verdicts(result['runs'], against, margin / 100)
+    said = advice(table, against, margin / 100)
+    ran = {k: result[k] for k in ('command', 'versions', 'device', 'date', 'commit') if k in result}
+    lines = dict(against=against, margin=margin / 100, advice=said, arms=table.to_dict('records'))
+    if format == Format.json: return print(store.to_json(ran | store.finite(lines), indent=1))
+    rows = verdict_table(table, against)
+    if format == Format.md: return print(store.markdown(rows), *said, sep='\n\n')
+    show_columns(rows[['arm', 'scored', 'seeds', 'mIoU', 'largest fall', 'flips', 'step ms', 'peak MB']], 'every arm')
+    show_columns(rows[['arm', 'scored', f'against {against}', 'points (95% interval)']], 'seed by seed, each arm less the reference')
+    for line in said: console.print(printable(line), style='bold')
 
 # %% ../../nbs/views/71_cli.ipynb #7288a778
 def show_columns(rows, title: str):
