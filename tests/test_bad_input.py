@@ -181,7 +181,7 @@ def test_missing_root(cli, tmp_path):
 
 
 def test_unknown_names(cli, tmp_path):
-    is_one_line(cli('train', '--stabilizer', 'lorra', '--out', tmp_path/'out'), "stabilizer: 'lorra' is unknown; expected none, ema, lora, lora+ema, dora, ia3, prompt, norm, frozen, slow, l2sp, frozen-teacher; did you mean 'lora'?")
+    is_one_line(cli('train', '--stabilizer', 'lorra', '--out', tmp_path/'out'), "stabilizer: 'lorra' is unknown; expected none, ema, lora, lora+ema, dora, ia3, prompt, norm, frozen, frozen+ema, slow, l2sp, frozen-teacher; did you mean 'lora'?")
     is_one_line(cli('train', '--recipe', 'planes', '--out', tmp_path/'out'), "recipe: 'planes' is unknown; expected source, plain, mixed, transda, oracle; did you mean 'plain'?")
     is_one_line(cli('train', '--preset', 'streets', '--out', tmp_path/'out'), "preset: 'streets' is unknown; expected streetscenes")
 
@@ -219,6 +219,19 @@ def test_full_disk(cli, second, tmp_path):
     assert list(runs) == ['source-seed0'] and not skipped and len(runs['source-seed0']['metrics']) > 0
     assert not list((tmp_path/'out').rglob('*.tmp'))
     assert cli('quickstart', '--smoke', '--no-app', '--out', tmp_path/'out')[0] == 0
+
+
+def test_full_disk_in_the_middle_of_a_study(cli, second, tmp_path):
+    "What was finished before stays readable, and the same command goes on"
+    few = dict(size=[48, 64], crop=[32, 48], batch_size=2, source_steps=2, steps=2, eval_every=2, seen=2, probes=1, data=dict(frames=[8, 4, 2]))
+    (tmp_path/'few.json').write_text(json.dumps(dict(preset='streetscenes', settings=few, seeds=2, arms=[{'stabilizer': ['ema', 'frozen']}])))
+    study = 'study', tmp_path/'few.json', '--out', tmp_path/'out'
+    assert cli(*study, '--seeds', '1')[0] == 0
+    is_one_line(second(*study, prepare=small_files_only).wait(), 'source-seed1/', 'cannot be written (File too large)')
+    runs, skipped = find_runs(tmp_path/'out')
+    assert {'source-seed0', 'mixed-ema-seed0', 'mixed-frozen-seed0'} <= runs.keys() and not skipped
+    code, out, err = cli(*study)
+    assert code == 0 and 'mixed: ' in out and not err
 
 
 def test_hub_out_of_reach(tmp_path):

@@ -361,6 +361,33 @@ def a_run(damage: Callable[[Path], None] = lambda run: None, name: str = 'run'):
 
 TAKEN = socket.create_server(('127.0.0.1', 0))   # a port that somebody listens on
 
+# studies
+def a_study(**content):
+    return lambda tmp, runs: (tmp/'study.json').write_text(json.dumps(dict(preset='streetscenes', arms=[{'stabilizer': 'none'}]) | content))
+
+
+def another_study(tmp, runs):
+    a_study()(tmp, runs)
+    (tmp/'there').mkdir()
+    (tmp/'there/study.json').write_text((tmp/'study.json').read_text().replace('none', 'ema'))
+
+
+STUDY = [row('study {tmp}/study.json --out {tmp}/out', says, make=make) for says, make in [
+    ('{tmp}/study.json: is empty; expected the JSON file of a study', lambda tmp, runs: (tmp/'study.json').write_text('')),
+    ("{tmp}/study.json: field arm: unknown; expected one of about, preset, settings, seeds, arms", a_study(arm=[])),
+    ('{tmp}/study.json: field seeds: expected a number greater than or equal to 1', a_study(seeds=0)),
+    ('{tmp}/study.json: field arms', a_study(arms=[])),
+    ("preset: 'streets' is unknown; expected streetscenes", a_study(preset='streets')),
+    ("'lorra' is unknown; expected none, ema, lora", a_study(arms=[{'stabilizer': 'lorra'}])),
+    ('arms.0.stabilizer: expected one of none, ema', a_study(arms=[{'lr': 1e-4}])),
+    ('arms.1.lr: expected at least one value, the list is empty', a_study(arms=[{'stabilizer': 'ema'}, {'stabilizer': 'none', 'lr': []}])),
+    ('stabilizers.lora.rang: unknown; expected rank, alpha, step', a_study(arms=[{'stabilizer': 'lora', 'rang': [4, 8]}])),
+    ("recipe: 'planes' is unknown; expected source, plain", a_study(arms=[{'stabilizer': 'none', 'recipe': 'planes'}]))]]
+STUDY += [row('study papers --out {tmp}/out', "study: 'papers' is unknown; expected fair, paper, frontier, family, or a JSON file; did you mean 'paper'?"),
+          row('study {tmp}/study.json --out {tmp}/there', '{tmp}/there: holds another study, its arms differ; choose another folder', make=another_study),
+          row('study paper', '--out')]
+
+
 # runs' folders, report, app
 STORE = [row('report {tmp}/run', '{tmp}/run', says, make=a_run(damage)) for damage, says in RUN.values()]
 STORE += [row(f'{command} {{tmp}}/run{more}', says, make=a_run(damage)) for command, more in (('predict', ' x.png --out {tmp}/out'), ('evaluate', '')) for damage, says in (
@@ -391,7 +418,7 @@ STORE += [
     row(f'app {{runs}} --port {TAKEN.getsockname()[1]}', f'--port: {TAKEN.getsockname()[1]} cannot be used (Address already in use)'),
 ]
 
-ROWS = OPTIONS + FILES + STORE
+ROWS = OPTIONS + FILES + STUDY + STORE
 
 
 @pytest.mark.parametrize('row', ROWS, ids=[f'{i:03} {row.command.split()[0]}' for i, row in enumerate(ROWS)])

@@ -6,7 +6,7 @@
 __all__ = ['COLLAPSE', 'Comparison', 'p_of_equality', 'compare', 'last_rounds', 'by_network', 'entries', 'verdicts', 'points',
            'interval', 'verdict_table', 'advice', 'advice_of']
 
-# %% ../../nbs/evidence/44_verdict.ipynb #324ec38b
+# %% ../../nbs/evidence/44_verdict.ipynb #c5212078
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy import stats
 from ..core.errors import BadInput
 from .run_store import ANCHORS, arm_of
 
-# %% ../../nbs/evidence/44_verdict.ipynb #677f3202
+# %% ../../nbs/evidence/44_verdict.ipynb #4d5fb2b9
 class Comparison(NamedTuple):
     "An arm against another, paired by seed"
     n: int            # seeds that both have
@@ -26,23 +26,23 @@ class Comparison(NamedTuple):
     p_equal: float    # of two one-sided tests: small where the difference is shown to be within the margin
     verdict: str      # 'better', 'worse', 'equal', 'not distinguishable', or 'one seed', 'no seed'
 
-# %% ../../nbs/evidence/44_verdict.ipynb #25853630
+# %% ../../nbs/evidence/44_verdict.ipynb #746b46ce
 def p_of_equality(
     differences: np.ndarray,  # (n,), n >= 2
     margin: float,            # > 0, in their unit
 ) -> float:
-    "The p value of two one-sided t tests that the mean difference lies within the margin"
+    "The p value of two one-sided t tests that the mean difference lies within the margin: the larger one"
     if np.ptp(differences) == 0: return float(abs(differences[0]) >= margin)  # no spread, no test
     above = stats.ttest_1samp(differences, -margin, alternative='greater').pvalue
     below = stats.ttest_1samp(differences, margin, alternative='less').pvalue
     return float(max(above, below))
 
-# %% ../../nbs/evidence/44_verdict.ipynb #949baef3
+# %% ../../nbs/evidence/44_verdict.ipynb #3aece6ec
 def compare(
     scores: dict[int, float],   # seed -> score; higher is better
     others: dict[int, float],
     margin: float,              # > 0: differences below it don't matter
-    level: float = .05,         # of the tests; the interval holds 1 - level
+    level: float = .05,         # the interval holds 1 - level; each one-sided test has half of it
 ) -> Comparison:
     "Compare an arm with another on the seeds that both have"
     d = np.array([scores[seed] - others[seed] for seed in scores if seed in others])
@@ -51,12 +51,12 @@ def compare(
     error = stats.sem(d)
     low, high = stats.t.interval(1 - level, len(d) - 1, d.mean(), error) if error else (d[0], d[0])
     p = p_of_equality(d, margin)
-    if p < level: said = 'equal'
+    if p < level / 2: said = 'equal'
     elif low > 0 or high < 0: said = 'better' if low > 0 else 'worse'
     else: said = 'not distinguishable'
     return Comparison(len(d), float(d.mean()), float(low), float(high), p, said)
 
-# %% ../../nbs/evidence/44_verdict.ipynb #bdc215d4
+# %% ../../nbs/evidence/44_verdict.ipynb #da6ca015
 COLLAPSE = .05  # mIoU
 
 def last_rounds(rows: list[dict]) -> list[dict]:
@@ -65,12 +65,12 @@ def last_rounds(rows: list[dict]) -> list[dict]:
              if row['recipe'] not in ANCHORS}
     return list(found.values())
 
-# %% ../../nbs/evidence/44_verdict.ipynb #697a395b
+# %% ../../nbs/evidence/44_verdict.ipynb #79c48cd8
 def by_network(row: dict) -> dict[str, dict[str, float]]:
     "A row's numbers for each network that was scored, the main one first"
     return {row['scored']: row['measures']} | row['networks']
 
-# %% ../../nbs/evidence/44_verdict.ipynb #7ad9b3fe
+# %% ../../nbs/evidence/44_verdict.ipynb #fe398753
 def entries(rows: list[dict]) -> pd.DataFrame:
     "One line for each arm, network and seed: scores, stability, cost, whether it collapsed or diverged"
     def line(row, network, numbers):
@@ -84,7 +84,7 @@ def entries(rows: list[dict]) -> pd.DataFrame:
                     **{k: row['cost'].get(k) for k in ('step_ms', 'peak_memory_bytes')})
     return pd.DataFrame([line(row, *of) for row in last_rounds(rows) for of in by_network(row).items()])
 
-# %% ../../nbs/evidence/44_verdict.ipynb #b2a2369f
+# %% ../../nbs/evidence/44_verdict.ipynb #294935a5
 def verdicts(
     rows: list[dict],         # of `report`
     against: str = 'ema',     # the stabilizer that others are compared with, under the same recipe
@@ -113,7 +113,7 @@ def verdicts(
                           collapsed=of.seed[of.collapsed].tolist(), diverged=of.seed[of.diverged].tolist()))
     return pd.DataFrame(lines)
 
-# %% ../../nbs/evidence/44_verdict.ipynb #bb851a00
+# %% ../../nbs/evidence/44_verdict.ipynb #1a1bb19c
 def points(x: float) -> str:
     "A difference of mIoU in points, with its sign"
     return '–' if np.isnan(x) else f'{100 * x:+.1f}'
@@ -122,7 +122,7 @@ def interval(line) -> str:
     "A line's difference to the reference and its interval, in points"
     return points(line['mean']) if np.isnan(line.low) else f'{points(line["mean"])} ({points(line.low)} to {points(line.high)})'
 
-# %% ../../nbs/evidence/44_verdict.ipynb #c33d20db
+# %% ../../nbs/evidence/44_verdict.ipynb #87096335
 def verdict_table(table: pd.DataFrame, against: str = 'ema') -> pd.DataFrame:
     "`verdicts` as text; scores in mIoU, differences in points"
     seeds = lambda found: ', '.join(map(str, found)) or '–'
@@ -137,7 +137,7 @@ def verdict_table(table: pd.DataFrame, against: str = 'ema') -> pd.DataFrame:
                 'collapsed': seeds(v.collapsed), 'diverged': seeds(v.diverged)}
     return pd.DataFrame([line(v) for v in table.itertuples(index=False) for v in [pd.Series(v._asdict())]])
 
-# %% ../../nbs/evidence/44_verdict.ipynb #d4da2fc9
+# %% ../../nbs/evidence/44_verdict.ipynb #51d7102f
 def advice(table: pd.DataFrame, against: str = 'ema', margin: float = .01) -> list[str]:
     "What to do, a sentence for each recipe, from `verdicts`"
     return [advice_of(of, against, margin) for _, of in table[table.is_main].groupby('recipe', sort=False)]

@@ -35,6 +35,7 @@ STABILIZERS |= {
     'prompt':    Triple('prompt', 'self', 'raw'),
     'norm':      Triple('norm', 'self', 'raw'),
     'frozen':    Triple('frozen', 'self', 'raw'),
+    'frozen+ema': Triple('frozen', 'ema', 'average'),
     'slow':      Triple('slow', 'self', 'raw'),
     'l2sp':      Triple('l2sp', 'self', 'raw'),
     'frozen-teacher': Triple('lora', 'no adapters', 'raw'),

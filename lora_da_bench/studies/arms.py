@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEMO', 'take_turns', 'Arm', 'arm_name', 'demo_arms', 'chain', 'run_chain', 'load_surveyed', 'n_at_once', 'one_thread',
-           'run_alone', 'source_preset', 'run_arms', 'adapt']
+           'run_alone', 'Failed', 'until_it_fails', 'source_preset', 'run_arms', 'adapt']
 
 # %% ../../nbs/studies/61_arms.ipynb #97b2d7eb
 import logging
@@ -122,12 +122,24 @@ def one_thread():
     finally: torch.set_num_threads(threads)
 
 # %% ../../nbs/studies/61_arms.ipynb #9e7604f5
-def run_alone(out: Path, preset: Preset, root: Path | None, configs: dict[str, Config]) -> Iterator:
-    "An arm in a process of its own, which tells (run, step, steps)"
+def run_alone(out: Path, preset: Preset, root: Path | None, arm: str, configs: dict[str, Config], going_on: bool) -> Iterator:
+    "An arm in a process of its own, which tells (run, step, steps), or `Failed` if the others are to go on without it"
     torch.set_num_threads(1)
     logging.getLogger('lora_da_bench').setLevel(logging.ERROR)  # what is to be said of the data has been said
     domains = yield from load_surveyed(preset, root)
-    for _, turn in run_chain(out, configs, domains): yield turn
+    chain = run_chain(out, configs, domains)
+    for _, turn in until_it_fails(arm, chain) if going_on else chain: yield turn
+
+# %% ../../nbs/studies/61_arms.ipynb #944aa1a8
+class Failed(NamedTuple):
+    "An arm that ended in a user's mistake, or in a machine's limit"
+    arm: str
+    line: str
+
+def until_it_fails(arm: str, turns: Iterator) -> Iterator:
+    "What a run yields; where it raises `BadInput`, that comes as its last turn"
+    try: yield from turns
+    except BadInput as problem: yield float('inf'), Failed(arm, str(problem))
 
 # %% ../../nbs/studies/61_arms.ipynb #df63a88d
 def source_preset(preset: Preset) -> Preset:
@@ -146,6 +158,7 @@ def run_arms(
     root: Path | None = None,         # of the dataset's files
     source: str = 'source',           # what the source model's run is called, less its seed
     at_once: int = 1,                 # more: so many arms at the same time, each in a process of its own
+    failures: dict[str, str] | None = None,  # arm -> line: is filled with the arms that failed; None: the first one ends all
 ) -> Iterator[tuple[str, int, int]]:  # run, step just done, its number of steps
     "Train a source model if the arms start from one, then all arms, in turns or at the same time"
     out, resolved = Path(out), root and str(Path(root).resolve())
@@ -165,8 +178,16 @@ def run_arms(
         config = Config(preset=own, recipe='source', seed=seed, steps=own.steps, root=resolved)
         with telling_out_of_memory(config, len(domains.space)), one_thread() if at_once > 1 else nullcontext():
             for step in train(out/name, config, domains): yield name, step, config.steps
-    if at_once == 1: yield from take_turns({name: run_chain(out, configs, domains) for name, configs in chains.items()})
-    else: yield from side_by_side([partial(run_alone, out, preset, root, c) for c in chains.values()], at_once, [__name__])
+    going_on = failures is not None
+    if at_once == 1:
+        runs = {name: run_chain(out, configs, domains) for name, configs in chains.items()}
+        turns = take_turns({name: until_it_fails(name, run) if going_on else run for name, run in runs.items()})
+    else:
+        pieces = [partial(run_alone, out, preset, root, name, configs, going_on) for name, configs in chains.items()]
+        turns = side_by_side(pieces, at_once, [__name__])
+    for turn in turns:
+        if isinstance(turn, Failed): failures[turn.arm] = turn.line
+        else: yield turn
 
 # %% ../../nbs/studies/61_arms.ipynb #d7b5e60a
 def adapt(

@@ -12,8 +12,8 @@ __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'REGISTRIES', 'comm
            'show_rows', 'presets', 'list_presets', 'pretrain', 'check', 'read_parts', 'first_of_a_kind', 'size_counts',
            'show_facts', 'show_shares', 'show_seen_sizes', 'show_overlays', 'report', 'show_report', 'show_verdict',
            'show_columns', 'predict', 'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores', 'numbers',
-           'height_and_width', 'ablation', 'print_table', 'cost', 'measure_in_turns', 'show_prediction', 'show_cost',
-           'gap']
+           'height_and_width', 'ablation', 'study', 'print_table', 'cost', 'measure_in_turns', 'show_prediction',
+           'show_cost', 'gap']
 
 # %% ../../nbs/views/71_cli.ipynb #638cc14a
 import hashlib
@@ -115,8 +115,8 @@ def load_first(
 
 # %% ../../nbs/views/71_cli.ipynb #37dcdd52
 REGISTRIES = dict(  # what a help text calls {presets} is these names
-    presets='runs.experiments.PRESETS', recipes='method.recipes.RECIPES', stabilizers='method.stabilizers.STABILIZERS',
-    checkable='data.datasets.with_files', candidates='studies.cost.CANDIDATES')
+    presets='runs.experiments.PRESETS', studies='studies.study.STUDIES', recipes='method.recipes.RECIPES',
+    stabilizers='method.stabilizers.STABILIZERS', checkable='data.datasets.with_files', candidates='studies.cost.CANDIDATES')
 
 def import_names() -> dict[str, list[str]]:
     "The names in each registry"
@@ -615,7 +615,7 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
     for title, part in store.narrow_tables(rows): show_columns(part, title)
     if said := store.outcome(result['runs'], result['references'].get('oracle')): console.print(printable(said), style='bold')
 
-# %% ../../nbs/views/71_cli.ipynb #8630cf74
+# %% ../../nbs/views/71_cli.ipynb #dca0fd4d
 @app.command('verdict')
 def show_verdict(
     folder: Annotated[Path, typer.Argument(metavar='DIR', readable=False, help='A folder of runs, several seeds of each arm.')],
@@ -809,6 +809,30 @@ def ablation(
     result = ablation_result(out)
     write_json(out/'ablation.json', result)
     print(markdown(ablation_table(result)))
+
+# %% ../../nbs/views/71_cli.ipynb #c4a3a9cd
+@command()
+def study(
+    file: Annotated[str, typer.Argument(metavar='FILE|NAME', help='{studies}, or a JSON file.')],
+    out: Out,
+    root: Root = None,
+    preset: Annotated[Optional[str], typer.Option('--preset', help="Instead of the study's: {presets}, or a JSON file.")] = None,
+    seeds: Annotated[Optional[int], typer.Option(min=1, max=1000, help="Instead of the study's.")] = None,
+    smoke: Smoke = False,
+):
+    "A grid of arms from one file, paired by seed, and its verdict. What fails is named at the end; the others go on."
+    check_out(out)
+    load()
+    from lora_da_bench.studies.arms import n_at_once
+    from lora_da_bench.studies.study import load_study, run_study, study_arms
+    changes = {k: v for k, v in dict(preset=preset, seeds=seeds).items() if v is not None}
+    chosen, failures = load_study(file).model_copy(update=changes), {}
+    arms = [arm for group in study_arms(chosen, smoke).values() for arm in group.values()]
+    run_to_end(run_study(out, chosen, root, n_at_once(arms[0].preset), smoke, failures))
+    for name, line in failures.items(): errors.print(f'{name}: {line}')
+    if any(arm.stabilizer == 'ema' for arm in arms): show_verdict(out)
+    else: show_report(out)
+    if failures: raise BadInput(f'{out}: {len(failures)} of the runs failed, see above; the same command tries them again')
 
 # %% ../../nbs/views/71_cli.ipynb #d30132f9
 def print_table(rows, format: Format, title: str):
