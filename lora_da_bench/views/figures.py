@@ -23,7 +23,7 @@ from plotly.subplots import make_subplots
 
 from ..core.errors import BadInput, printable
 from ..data.labels import IGNORE
-from ..evidence.measures import gap_closed, Measure, networks_of
+from ..evidence.measures import gap_closed, Measure, MEASURES, networks_of
 from ..evidence.run_store import (arm_of, known_measures, read_labels, read_snapshot,
     reference_scores, run_label, snapshot_steps, step_folder)
 
@@ -45,11 +45,11 @@ def colour_of(stabilizer: str) -> str:
     return COLOURS.get(stabilizer) or SPARE[sum(map(ord, stabilizer)) % len(SPARE)]
 
 # %% ../../nbs/views/70_figures.ipynb #5d5bb847
-def panels_of(runs: list[dict]) -> list[Measure]:
-    "The measures that have a panel in the curves of some runs; the target mIoU's is there before any run has one"
-    metrics = {metric for run in runs for metric in run['metrics']}
-    found = [m for m in known_measures(runs).values() if m.panel and networks_of(metrics, m.name)]
-    return found or [known_measures([])['target_miou']]
+def panels_of(runs: list[dict], names: list[str] | None = None) -> list[Measure]:
+    "The measures that have a panel in the curves of some runs, those with `panel` or of these names; never none at all"
+    metrics, known = {metric for run in runs for metric in run['metrics']}, known_measures(runs)
+    wanted = [m for m in known.values() if m.panel] if names is None else [known.get(name) or MEASURES[name] for name in names]
+    return [m for m in wanted if networks_of(metrics, m.name)] or [known['target_miou']]
 
 # %% ../../nbs/views/70_figures.ipynb #12199d6f
 ARROWS = {'up': ' ↑', 'down': ' ↓', None: ''}
@@ -86,9 +86,10 @@ def add_reference_lines(fig: go.Figure, runs: list[dict], row: int):
 # %% ../../nbs/views/70_figures.ipynb #9e8b4b20
 def curves(
     runs: list[dict],  # each with 'name', 'stabilizer', 'recipe', 'seed' and 'metrics', a table with a row a step
+    measures: list[str] | None = None,  # that have a panel; None: those that say so themselves
 ) -> go.Figure:
     "Quality and stability over steps, all runs in one figure; a panel for each measure"
-    panels, in_legend = panels_of(runs), set()
+    panels, in_legend = panels_of(runs, measures), set()
     inner = 115 * (len(panels) + 1)  # pixels: the first panel is twice as high as the others
     fig = make_subplots(len(panels), 2, shared_xaxes=True, row_heights=[2] + [1] * (len(panels) - 1),
                         column_widths=(.25, .75), column_titles=('source training', 'adaptation'),
