@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 RUNS   ?= demo
 
-.PHONY: help demo test lab notebooks results cost chromium clean
+.PHONY: help demo test lab notebooks results cost chromium slurm clean
 
 help:        ## this list
 	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -13,7 +13,7 @@ demo: $(VENV)/.installed           ## adapt a small Swin by self-training: plain
 	$(BIN)/lora-da-bench quickstart --out $(RUNS)
 
 test: export CUDA_VISIBLE_DEVICES =
-test: $(VENV)/.installed-dev chromium ## notebooks and library in step, then every notebook and every test, on the CPU
+test: $(VENV)/.installed-dev chromium slurm ## notebooks and library in step, then every notebook and every test, on the CPU
 	$(BIN)/python tests/in_step.py
 	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && TMPDIR=$$dir OMP_NUM_THREADS=1 $(BIN)/nbdev_test --path nbs --do_print
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadgroup --durations 12
@@ -41,6 +41,11 @@ chromium:
 	  command -v apt-get >/dev/null && { SUDO=$$(test $$(id -u) = 0 || echo sudo); \
 	  $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; }; } || \
 	  { echo 'error: the browser tests need Chromium; please install it'; exit 1; }
+
+# The test of studies on a cluster starts a Slurm of its own, as root; where that can't be had, the test is skipped.
+slurm:
+	@command -v sbatch >/dev/null || [ $$(id -u) != 0 ] || ! command -v apt-get >/dev/null || { \
+	  apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slurm-wlm >/dev/null; } || true
 
 # On a machine with a GPU: Swin-B with a decoder of 512 channels on 512 x 1024, in bf16; plain, with less memory for more time, and compiled.
 # What is measured is kept even if a later one of the three fails.

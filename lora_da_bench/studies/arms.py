@@ -153,7 +153,7 @@ def source_preset(preset: Preset) -> Preset:
 def run_arms(
     out: Path,             # the folder of runs
     preset: Preset,        # of the source model and the data
-    arms: dict[str, Arm],
+    arms: dict[str, Arm],  # none: the source model alone
     seed: int = 0,
     root: Path | None = None,         # of the dataset's files
     source: str = 'source',           # what the source model's run is called, less its seed
@@ -172,7 +172,7 @@ def run_arms(
     domains = yield from load_surveyed(preset, root)
     for configs in chains.values():
         for config in configs.values(): needs_labels(config, domains)
-    if any(arm.preset.start == 'source' for arm in arms.values()):
+    if not arms or any(arm.preset.start == 'source' for arm in arms.values()):
         name = f'{source}-seed{seed}'
         own = source_preset(preset)
         config = Config(preset=own, recipe='source', seed=seed, steps=own.steps, root=resolved)

@@ -4,24 +4,30 @@
 
 # %% auto #0
 __all__ = ['STUDIES', 'BOTH', 'CONSTANT', 'Study', 'field_of', 'combinations', 'as_settings', 'study_arms', 'load_study',
-           'store_study', 'run_study']
+           'store_study', 'run_study', 'StudyJob', 'job_list', 'submit_study', 'wait_for']
 
 # %% ../../nbs/studies/65_study.ipynb #349ba09c
 import json
+import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr
+from io import StringIO
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from submitit import Job, SlurmExecutor
+from submitit.core.utils import FailedJobError
+from submitit.helpers import DelayedSubmission
 
 from ..core.errors import BadInput, field_errors, read_json
-from ..core.registry import Registry, unknown
-from ..evidence.run_store import write_json
+from ..core.registry import load_plugin, named_plugins, Registry, unknown
+from ..evidence.run_store import read_diverged, weights_path, write_json
 from ..method.recipes import RECIPES
 from ..method.stabilizers import STABILIZERS
 from ..runs.experiments import load_preset, Preset, setting_suffix, smoke, source_settings, with_settings
-from .arms import Arm, arm_name, run_arms
+from .arms import Arm, arm_name, chain, run_arms
 
 # %% ../../nbs/studies/65_study.ipynb #b32a4a17
 class Study(BaseModel):
@@ -76,7 +82,7 @@ def study_arms(study: Study, tiny: bool = False) -> dict[str, dict[str, Arm]]:
 # %% ../../nbs/studies/65_study.ipynb #1622bf33
 STUDIES = Registry('study')
 BOTH = {'score_weights': 'both'}
-CONSTANT = BOTH | {'lr': 3e-4, 'final_lr': 1., 'steps': 400, 'eval_every': 20}  # so that instability can occur
+CONSTANT = BOTH | {'lr': 3e-4, 'final_lr': 1., 'steps': 400, 'eval_every': 40}  # so that instability can occur
 
 STUDIES |= {
     'fair': Study(
@@ -134,3 +140,69 @@ def run_study(
             failed = {}
             yield from run_arms(out, next(iter(arms.values())).preset, arms, seed, root, source, at_once, failed)
             failures |= {f'{name}-seed{seed}': line for name, line in failed.items()}
+
+# %% ../../nbs/studies/65_study.ipynb #2160bd14
+class StudyJob:
+    "One arm of one seed, or its source model alone, as a job"
+    def __init__(self, *args): self.args, self.plugins = args, named_plugins()   # `args` are those of `run_arms`
+
+    def __call__(self):
+        for plugin in self.plugins: load_plugin(plugin)
+        for _ in run_arms(*self.args): pass
+
+    def checkpoint(self):
+        "What is queued when the job is preempted: the same, which goes on from its last look"
+        return DelayedSubmission(self)
+
+# %% ../../nbs/studies/65_study.ipynb #c7a8d105
+def job_list(
+    out: Path,
+    study: Study,
+    root: Path | None = None,
+    tiny: bool = False,
+) -> list[tuple[str, StudyJob, str | None]]:  # a job's name, the job, and the name of the one that it waits for
+    "Every job of a study that is not done"
+    jobs, missing = [], lambda name: weights_path(out/name) is None and read_diverged(out/name) is None
+    for seed in range(study.seeds):
+        for source, arms in study_arms(study, tiny).items():
+            preset, first = next(iter(arms.values())).preset, f'{source}-seed{seed}'
+            if missing(first): jobs.append((first, StudyJob(out, preset, {}, seed, root, source), None))
+            waits = first if missing(first) else None
+            jobs += [(f'{name}-seed{seed}', StudyJob(out, preset, {name: arm}, seed, root, source), waits)
+                     for name, arm in arms.items() if any(map(missing, chain(name, arm, seed)))]
+    return jobs
+
+# %% ../../nbs/studies/65_study.ipynb #d0f31924
+def submit_study(
+    out: Path,
+    study: Study,
+    root: Path | None = None,
+    tiny: bool = False,
+    options: dict[str, Any] = {},  # of sbatch, such as partition, gpus_per_node, or time in minutes
+) -> dict[str, Job]:               # by name
+    "Submit what is missing of a study to Slurm; raises `BadInput` where there is none, or where it refuses"
+    store_study(out, study)
+    jobs = {}
+    try:
+        with redirect_stderr(StringIO()):  # sbatch's own words are in the error
+            executor = SlurmExecutor(folder=(out/'jobs').absolute())
+            executor.update_parameters(**dict(time=24 * 60) | options)
+            for name, job, waits in job_list(out.absolute(), study, root and Path(root).absolute(), tiny):
+                executor.update_parameters(job_name=name, dependency=f'afterok:{jobs[waits].job_id}' if waits else None)
+                jobs[name] = executor.submit(job)
+    except (RuntimeError, OSError, TypeError, ValueError, FailedJobError) as error:
+        why = next((line for line in str(error).splitlines()[::-1] if line.strip()), type(error).__name__)
+        raise BadInput(f'--executor slurm: {why.strip()}; expected a cluster that sbatch reaches from here') from None
+    return jobs
+
+# %% ../../nbs/studies/65_study.ipynb #6d2845dc
+def wait_for(jobs: dict[str, Job], failures: dict[str, str], every: float = 2.) -> Iterator[tuple[str, int, int]]:
+    "Tell ('jobs', how many are done, of how many) until all are; the last line of one that failed goes to `failures`"
+    left = dict(jobs)
+    while left:
+        for name, job in list(left.items()):
+            if not job.done(): continue
+            del left[name]
+            if error := job.exception(): failures[name] = str(error).strip().splitlines()[-1]
+        yield 'jobs', len(jobs) - len(left), len(jobs)
+        if left: time.sleep(every)

@@ -12,8 +12,8 @@ __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'REGISTRIES', 'comm
            'show_rows', 'presets', 'list_presets', 'pretrain', 'check', 'read_parts', 'first_of_a_kind', 'size_counts',
            'show_facts', 'show_shares', 'show_seen_sizes', 'show_overlays', 'report', 'show_report', 'show_verdict',
            'show_columns', 'predict', 'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores', 'numbers',
-           'height_and_width', 'ablation', 'study', 'print_table', 'cost', 'measure_in_turns', 'show_prediction',
-           'show_cost', 'gap']
+           'height_and_width', 'ablation', 'Executor', 'study', 'print_table', 'cost', 'measure_in_turns',
+           'show_prediction', 'show_cost', 'gap']
 
 # %% ../../nbs/views/71_cli.ipynb #638cc14a
 import hashlib
@@ -811,6 +811,9 @@ def ablation(
     print(markdown(ablation_table(result)))
 
 # %% ../../nbs/views/71_cli.ipynb #c4a3a9cd
+class Executor(str, Enum):
+    local, slurm = 'local', 'slurm'
+
 @command()
 def study(
     file: Annotated[str, typer.Argument(metavar='FILE|NAME', help='{studies}, or a JSON file.')],
@@ -819,16 +822,26 @@ def study(
     preset: Annotated[Optional[str], typer.Option('--preset', help="Instead of the study's: {presets}, or a JSON file.")] = None,
     seeds: Annotated[Optional[int], typer.Option(min=1, max=1000, help="Instead of the study's.")] = None,
     smoke: Smoke = False,
+    executor: Annotated[Executor, typer.Option(help='Where: on this machine, or as jobs of a Slurm cluster.')] = Executor.local,
+    slurm: Annotated[Optional[list[str]], typer.Option(
+        '--slurm', metavar='OPTION=VALUE',
+        help="An option of Slurm's jobs, such as `partition=gpu`, `gpus_per_node=1` or `time=600` (minutes).")] = None,
 ):
     "A grid of arms from one file, paired by seed, and its verdict. What fails is named at the end; the others go on."
     check_out(out)
     load()
     from lora_da_bench.studies.arms import n_at_once
-    from lora_da_bench.studies.study import load_study, run_study, study_arms
+    from lora_da_bench.runs.experiments import parse_setting
+    from lora_da_bench.studies.study import load_study, run_study, study_arms, submit_study, wait_for
     changes = {k: v for k, v in dict(preset=preset, seeds=seeds).items() if v is not None}
     chosen, failures = load_study(file).model_copy(update=changes), {}
     arms = [arm for group in study_arms(chosen, smoke).values() for arm in group.values()]
-    run_to_end(run_study(out, chosen, root, n_at_once(arms[0].preset), smoke, failures))
+    if executor == Executor.slurm:
+        for option in slurm or []:
+            if '=' not in option: raise BadInput(f"--slurm: expected OPTION=VALUE, such as partition=gpu, got '{option}'")
+        jobs = submit_study(out, chosen, root, smoke, dict(map(parse_setting, slurm or [])))
+        run_to_end(wait_for(jobs, failures), kept='The jobs go on without it; to wait for them')
+    else: run_to_end(run_study(out, chosen, root, n_at_once(arms[0].preset), smoke, failures))
     for name, line in failures.items(): errors.print(f'{name}: {line}')
     if any(arm.stabilizer == 'ema' for arm in arms): show_verdict(out)
     else: show_report(out)
