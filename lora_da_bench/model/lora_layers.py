@@ -185,10 +185,13 @@ def without_adapters(network: nn.Module):
     "Inside the `with` block, in which nothing may learn, low-rank adapters are left out"
     layers = adapted_layers(network).values()
     kept = [m.kept for m in layers]
+    others = [m for m in all_adapted(network).values() if not isinstance(m, OneProduct)]
     for m in layers: m.kept = m.base_layer.weight.detach()
+    for m in others: m._disable_adapters = True
     try: yield network
     finally:
         for m, weight in zip(layers, kept): m.kept = weight
+        for m in others: m._disable_adapters = False
 
 # %% ../../nbs/model/21_lora_layers.ipynb #b895a14b
 # every linear layer of a Swin block, by the end of its name

@@ -146,6 +146,7 @@ class Reference(Learner):
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
+        self.stabilizer.how.after_step(self.student)
         feature_t, logits_t = taught.feature.detach(), taught.logits.detach()
         dis_t = a.discrepancy(feature_t, size_t)
         w_t = plain_weight(-1, logits_t, 1., dis_t)
