@@ -19,7 +19,7 @@ from lora_da_bench.evidence.measures import (class_iou, count_pixels, curve_meas
 
 # %% ../../nbs/evidence/41_stability.ipynb #e7490ab4
 @measure('returns', 'labels flipped back', form='.1%', better='down', needs=('before', 'before_last'), panel=False,
-         of_run='mean')
+         of_run=None)
 def returns(look: Look) -> float:
     "Share of watched pixels, 0..1, whose pseudo-label is again what it was two looks ago, and was not in between"
     back = (look.labels == look.before_last.labels) & (look.labels != look.before.labels)
@@ -152,7 +152,7 @@ def right_to_wrong(look: Look) -> float:
     return changed_share(look, was_right=True)
 
 # %% ../../nbs/evidence/41_stability.ipynb #a14f1f03
-@measure('wrong_to_right', 'wrong to right', form='.1%', better='up', needs=('truth', 'before'), panel=False, of_run='mean')
+@measure('wrong_to_right', 'wrong to right', form='.1%', better='up', needs=('truth', 'before'), panel=False, of_run=None)
 def wrong_to_right(look: Look) -> float:
     "Share of the known pixels whose pseudo-label was wrong at the last look and is right now"
     return changed_share(look, was_right=False)
@@ -207,7 +207,7 @@ def decoder_drift(look: Look) -> float:
     return look.decoder_drift
 
 # %% ../../nbs/evidence/41_stability.ipynb #10763a21
-@measure('encoder_step', "encoder's step", form='.2f', needs=('encoder_step',), panel=False, of_run='mean')
+@measure('encoder_step', "encoder's step", form='.2f', needs=('encoder_step',), panel=False, of_run=None)
 def encoder_step(look: Look) -> float:
     "Root mean square of the last step's change of the Swin blocks' matrices, over the base learning rate"
     return look.encoder_step
