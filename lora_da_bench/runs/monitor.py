@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['Frames', 'MIXED', 'WEIGHT', 'PIXELS', 'RECALIBRATED_ON', 'load_frames', 'predict_all', 'predict_mixed',
            'predict_pixels', 'at_least_two', 'recalibration_batches', 'true_pixels', 'evaluate_network', 'save_probe',
-           'save_pictures', 'distance', 'drift', 'measured_step', 'look_state', 'look_from', 'Monitor']
+           'save_pictures', 'norm_of', 'drift', 'measured_step', 'look_state', 'look_from', 'Monitor']
 
 # %% ../../nbs/runs/52_monitor.ipynb #1aaa3e6f
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, ExitStack
 from itertools import groupby
 
@@ -151,9 +151,9 @@ def save_pictures(run: Run, step: int, domains: Domains, probes: Frames, device:
             run.save_labels(prediction[i].numpy(), space, *place, f'{name}-prediction')
 
 # %% ../../nbs/runs/52_monitor.ipynb #75919e5b
-def distance(weights: dict[str, torch.Tensor], others: dict[str, torch.Tensor], names: list[str]) -> float:
-    "Euclidean distance of some matrices from others, all together"
-    return sum((weights[n] - others[n]).square().sum() for n in names) ** .5
+def norm_of(tensors: Iterable[torch.Tensor]) -> float:
+    "The Euclidean norm of some tensors, all together"
+    return float(sum(t.square().sum() for t in tensors) ** .5)
 
 # %% ../../nbs/runs/52_monitor.ipynb #fb361425
 def drift(
@@ -162,8 +162,8 @@ def drift(
 ) -> dict[str, float]:                 # the fields of a `Look`
     "`||W - W_0|| / ||W_0||` of the encoder's matrices, and of all others"
     in_encoder = [n for n in start if n.startswith('encoder.')]
-    parts, nothing = dict(encoder=in_encoder, decoder=[n for n in start if n not in in_encoder]), {n: 0 * w for n, w in start.items()}
-    return {f'{part}_drift': float(distance(weights, start, names) / distance(start, nothing, names))
+    parts = dict(encoder=in_encoder, decoder=[n for n in start if n not in in_encoder])
+    return {f'{part}_drift': norm_of(weights[n] - start[n] for n in names) / norm_of(start[n] for n in names)
             for part, names in parts.items()}
 
 # %% ../../nbs/runs/52_monitor.ipynb #22dca067
@@ -179,8 +179,8 @@ def measured_step(learner: Learner):
     hook = optimizer.register_step_pre_hook(gradient_norm)
     try: yield found
     finally: hook.remove()
-    numbers = sum(before[n].numel() for n in blocks)
-    found['encoder_step'] = float(distance(matrices(learner.student), before, blocks)) / numbers ** .5 / rate
+    after_it, numbers = matrices(learner.student), sum(before[n].numel() for n in blocks)
+    found['encoder_step'] = norm_of(after_it[n] - before[n] for n in blocks) / numbers ** .5 / rate
 
 # %% ../../nbs/runs/52_monitor.ipynb #33fdb004
 def look_state(look: Look) -> dict:

@@ -630,9 +630,8 @@ def show_verdict(
     for line in skipped: errors.print(f'skipped: {line}')
     table = verdicts(result['runs'], against, margin / 100)
     said = advice(table, against, margin / 100)
-    ran = {k: result[k] for k in ('command', 'versions', 'device', 'date', 'commit') if k in result}
     lines = dict(against=against, margin=margin / 100, advice=said, arms=table.to_dict('records'))
-    if format == Format.json: return print(store.to_json(ran | store.finite(lines), indent=1))
+    if format == Format.json: return print(store.to_json(store.ran_with(result) | store.finite(lines), indent=1))
     rows = verdict_table(table, against)
     if format == Format.md: return print(store.markdown(rows), *said, sep='\n\n')
     show_columns(rows[['arm', 'scored', 'seeds', 'mIoU', 'largest fall', 'flips', 'step ms', 'peak MB']], 'every arm')
