@@ -206,9 +206,9 @@ def load_preset(name: str | Path) -> Preset:
 # %% ../../nbs/runs/50_experiments.ipynb #4fcba83d
 def smoke(preset: Preset) -> Preset:
     "The same experiment, but tiny: to see that everything works"
-    data = preset.data | ({'frames': (48, 32, 8)} if 'frames' in options_of(DATASETS[preset.dataset]) else {})
+    data = preset.data | ({'frames': (24, 16, 4)} if 'frames' in options_of(DATASETS[preset.dataset]) else {})
     size = tuple(max(32, n // 8 * 4) for n in preset.size)  # half of it
-    few = dict(batch_size=2, source_steps=16, steps=12, eval_every=6, seen=8, probes=2)
+    few = dict(batch_size=2, source_steps=16, steps=12, eval_every=6, seen=4, probes=2)
     return preset.model_copy(update=dict(size=size, data=data, crop=(32, 48), **few))
 
 # %% ../../nbs/runs/50_experiments.ipynb #190018ab
