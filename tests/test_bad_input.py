@@ -14,7 +14,7 @@ import pytest
 from conftest import command
 from PIL import Image
 
-from lora_da_bench.runs.experiments import PRESETS
+from lora_da_bench.runs.experiments import PRESETS, smoke
 from lora_da_bench.evidence.run_store import find_runs
 
 
@@ -214,11 +214,13 @@ def small_files_only():
 
 def test_full_disk(cli, second, tmp_path):
     "The operating system refuses to write more: one line, and what was written before is whole"
-    is_one_line(second('quickstart', '--smoke', '--no-app', '--out', tmp_path/'out', prepare=small_files_only).wait(), 'source-seed0/', 'cannot be written (File too large)', 'start the same command again')
+    (tmp_path/'smoke.json').write_text(smoke(PRESETS['streetscenes']).model_dump_json())
+    train = 'train', '--preset', tmp_path/'smoke.json', '--out', tmp_path/'out'
+    is_one_line(second(*train, prepare=small_files_only).wait(), 'source-seed0/', 'cannot be written (File too large)', 'start the same command again')
     runs, skipped = find_runs(tmp_path/'out')
     assert list(runs) == ['source-seed0'] and not skipped and len(runs['source-seed0']['metrics']) > 0
     assert not list((tmp_path/'out').rglob('*.tmp'))
-    assert cli('quickstart', '--smoke', '--no-app', '--out', tmp_path/'out')[0] == 0
+    assert cli(*train)[0] == 0
 
 
 def test_full_disk_in_the_middle_of_a_study(cli, second, tmp_path):
@@ -258,9 +260,9 @@ def test_cost_of_what_is_not_there(cli):
 
 
 def test_cost_that_will_not_fit(cli):
-    code, _, err = cli('cost', '--device', 'cpu', '--batch', '100000', '--stabilizers', 'ema')
-    assert code == 2 and 'error: out of memory: a step of ema needs about ' in err and ', and cpu has ' in err
-    assert 'what would help most: ' in err and err.count('GB)') == 3 and err.rstrip().endswith('none of them alone is enough; or leave ema out of --stabilizers')
+    code, _, err = cli('cost', '--device', 'cpu', '--batch', '100000', '--stabilizers', 'lora-head-light')
+    assert code == 2 and 'error: out of memory: a step of lora-head-light needs about ' in err and ', and cpu has ' in err
+    assert 'what would help most: ' in err and err.count('GB)') == 3 and err.rstrip().endswith('none of them alone is enough; or leave lora-head-light out of --stabilizers')
 
 
 def test_a_pass_cannot_be_reused_for_other_images(cli, tmp_path):

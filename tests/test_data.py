@@ -112,9 +112,8 @@ def test_a_target_without_labels(cli, published, small_published, tmp_path):
 def test_frames_as_large_as_the_published_ones(cli, published, small_published, tmp_path):
     "Frames that are looked at one by one still give BatchNorm's statistics more than one value; and pieces of a larger source crop can be pasted"
     preset = small_published(size=(256, 512), seen=3)
-    for recipe in ('transda', 'mixed'):
-        code, _, err = cli('train', '--preset', preset, '--root', published, '--recipe', recipe, '--stabilizer', 'ema', '--steps', '2', '--out', tmp_path/'out')
-        assert code == 0, err
+    code, _, err = cli('train', '--preset', preset, '--root', published, '--recipe', 'mixed', '--stabilizer', 'ema', '--steps', '2', '--out', tmp_path/'out')
+    assert code == 0, err
     preset = small_published(source_crop=(32, 32))
     is_one_line(cli('train', '--preset', preset, '--root', published, '--recipe', 'mixed', '--out', tmp_path/'other'), 'recipes.mixed.self-training.mix', 'source_crop (32, 32) is smaller than crop (32, 64)')
 
@@ -128,11 +127,11 @@ def test_a_target_frame_that_breaks_off(cli, published, small_published, tmp_pat
     broken = next((published/'cityscapes'/kind/'train/zurich').iterdir())
     truncate(broken)
     how = '--root', published, '--stabilizer', 'none'
-    code, _, err = cli('train', '--preset', small_published(steps=8), *how, '--out', tmp_path/'out')
+    code, _, err = cli('train', '--preset', small_published(), *how, '--out', tmp_path/'out')
     assert code == 0 and f'not labelled: {broken}: ' in caplog.text, err
     assert len(labelled_frames(tmp_path/'out/transda-none-seed0-round0')) == 17 and weights_path(tmp_path/'out/transda-none-seed0-round1')
     caplog.clear()
-    assert cli('train', '--preset', small_published(steps=8), *how, '--out', tmp_path/'out')[0] == 0 and 'not labelled' not in caplog.text  # what is done is left alone
+    assert cli('train', '--preset', small_published(), *how, '--out', tmp_path/'out')[0] == 0 and 'not labelled' not in caplog.text  # what is done is left alone
     code, _, err = cli('train', '--preset', small_published(max_unreadable=0), *how, '--out', tmp_path/'strict')
     assert code == 2 and err.splitlines()[-1].startswith('error: ') and 'that makes 1 unreadable files, and max_unreadable is 0' in err
 
@@ -182,7 +181,7 @@ def test_a_pair_of_datasets_is_checked_at_once(cli, published):
 
 def test_a_killed_round_goes_on(cli, second, published, small_published, tmp_path):
     "Killed while a round trains, as the public code would: the same command ends with the same weights and the same labels as one that was left alone"
-    train = lambda out: ('train', '--preset', small_published('gta5-cityscapes-swin-s-public', steps=8), '--root', published, '--stabilizer', 'ema', '--out', tmp_path/out)
+    train = lambda out: ('train', '--preset', small_published('gta5-cityscapes-swin-s-public', steps=6), '--root', published, '--stabilizer', 'ema', '--out', tmp_path/out)
     assert cli(*train('whole'))[0] == 0
     process, deadline = second(*train('killed')), time.monotonic() + 120
     while not (tmp_path/'killed/transda-ema-seed0-round1/resume/state.pt').exists():
@@ -202,15 +201,15 @@ def test_a_killed_round_goes_on(cli, second, published, small_published, tmp_pat
 
 
 def test_dry_run_of_a_published_preset(cli, published, small_published, tmp_path):
-    "The real Swin, the real decoder, the real step: what will run, and what it will take"
+    "A Swin of timm, the real decoder, the real step: what will run, and what it will take"
     def plan(preset, *more):
         code, out, err = cli('train', '--preset', preset, '--root', published, '--stabilizer', 'lora', '--dry-run', '--out', tmp_path/'out', *more)
         assert code == 0, err
         return ' '.join(out.split())
-    text = plan('gta5-cityscapes-swin-s')
+    text = plan('gta5-cityscapes-swin-s', '--set', 'model=swin_tiny_patch4_window7_224')
     assert 'student: AdamW, betas 0.9 and 0.999' in text and 'discriminators: Adam, betas 0.9 and 0.99' in text and 'numbers at 6e-05, no weight decay' in text
     assert 'recipes.transda.adversary.legacy_broadcast' in text and 'stabilizer lora ema' in text
-    assert '4 source frames, 18 target frames to adapt to, 3 held out' in text and '40,000 steps in all' in text and 'transda-lora-seed0-round3' in text
+    assert '4 source frames, 18 target frames to adapt to, 3 held out' in text and '40,000 steps in all' in text and 'transda-lora-model=swin_tiny_patch4_window7_224-seed0-round3' in text
     assert 'estimated on this device' in text and ' GB for weights' in text
     assert '10 steps in all' in plan(small_published(), '--steps', '5') and not (tmp_path/'out').exists()
 
