@@ -33,8 +33,9 @@ def seed_step(seed: int, step: int):
 
 # %% ../../nbs/data/15_views.ipynb #43a2e591
 def as_float(images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    "uint8 images, of any shape, as float in 0..1 on the device"
-    return images.to(device).float() / 255
+    "Images of any shape, bytes or already in 0..1, as float in 0..1 on the device"
+    images = images.to(device)
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 # %% ../../nbs/data/15_views.ipynb #a7c356da
 class View(NamedTuple):
