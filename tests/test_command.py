@@ -108,6 +108,23 @@ def test_a_run_that_diverges_is_called_so(cli, runs, tmp_path):
     assert 'NaN' not in (runs/'mixed-none-seed0/metrics.jsonl').read_text() + (runs/'mixed-none-seed0/config.json').read_text()
 
 
+def test_a_run_that_is_stopped_at_the_alarm(cli, runs, tmp_path):
+    "At a rate that destroys the classes: the run ends at the alarm, holds the look before, and says so in report and verdict"
+    wild = smoke(PRESETS['streetscenes']).model_copy(update=dict(lr=.3))
+    (tmp_path/'wild.json').write_text(wild.model_dump_json())
+    shutil.rmtree(runs/'mixed-none-seed0')
+    code, out, err = cli('train', '--preset', tmp_path/'wild.json', '--stabilizer', 'none', '--stop-on-collapse', '--out', runs)
+    assert code == 0, (out, err)
+    kept, said = json.loads((runs/'mixed-none-seed0/kept.json').read_text()), ' '.join(out.split())
+    assert kept['reason'].startswith(f"collapse alarm at step {kept['step'] + 6}: "), (out, err)
+    assert f"mixed-none-seed0: {kept['reason']}" in said and f"weights of step {kept['step']}" in said
+    row = next(row for row in json.loads(cli('report', runs, '--format', 'json')[1])['runs'] if row['name'] == 'mixed-none-seed0')
+    assert row['finished'] and row['kept'] == kept['step'] and row['alarm']['step'] == kept['step'] + 6
+    assert row['target_miou']['final'] == read_metrics(runs/'mixed-none-seed0').target_miou[kept['step']]
+    assert weights_path(runs/'mixed-none-seed0') and cli('train', '--preset', tmp_path/'wild.json', '--stabilizer', 'none',
+                                                         '--stop-on-collapse', '--out', runs)[0] == 0
+
+
 def test_killed_and_started_again(cli, second, quickstart, tmp_path):
     "A run that is killed in a second process goes on from its snapshot, and ends like one that was left alone"
     shutil.copytree(quickstart/'source-seed0', tmp_path/'source-seed0')
@@ -215,7 +232,8 @@ def test_cost_as_json(cli):
 SETTINGS = [
     ('step=3', "error: --set: 'step' is unknown; expected dataset, data, size, crop, source_crop, scale, views, sampling, max_unreadable, model, weights, "
                'decoder_channels, head_init, drop_path, checkpointing, compile, batch_size, source_steps, source_lr, start, recipe, rounds, steps, lr, '
-               "final_lr, warmup, eval_every, recalibrate, seen, probes, stabilizers, recipes, score_weights, average_decay; did you mean 'steps'?"),
+               "final_lr, warmup, eval_every, recalibrate, seen, probes, stabilizers, recipes, score_weights, average_decay, "
+               "stop_on_collapse, keep; did you mean 'steps'?"),
     ('lr=-1', 'error: --set lr: expected a number greater than 0, got -1'),
     ('lr=fast', "error: --set lr: expected a valid number, unable to parse string as a number, got 'fast'"),
     ('lr', "error: --set: expected FIELD=VALUE, such as lr=1e-4, got 'lr'"),

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['LEARNT', 'returns', 'moves', 'class_flips', 'flip_map', 'class_shares', 'entropy', 'perplexity', 'dead_classes',
-           'share_shift', 'probabilities_of', 'information', 'bnm', 'snd', 'mixval', 'roughness', 'ensemble_agreement',
-           'changed_share', 'right_to_wrong', 'wrong_to_right', 'lost', 'classes_lost', 'lost_when',
-           'calibration_error', 'encoder_drift', 'decoder_drift', 'encoder_step', 'gradient_norm', 'run_mean',
-           'line_spread']
+           'share_shift', 'probabilities_of', 'information', 'uncertainty', 'flips_over_uncertainty', 'bnm', 'snd',
+           'mixval', 'roughness', 'ensemble_agreement', 'changed_share', 'right_to_wrong', 'wrong_to_right', 'lost',
+           'classes_lost', 'lost_when', 'calibration_error', 'encoder_drift', 'decoder_drift', 'encoder_step',
+           'gradient_norm', 'run_mean', 'line_spread']
 
 # %% ../../nbs/evidence/41_stability.ipynb #4de86477
 import numpy as np
@@ -89,6 +89,19 @@ def information(look: Look) -> float:
     "Entropy of the mean prediction less the mean entropy of predictions, 0..log K"
     p = probabilities_of(look).reshape(-1, look.n_classes)
     return float(entropy(p.mean(0)) - entropy(p).mean())
+
+# %% ../../nbs/evidence/41_stability.ipynb #41b24b9b
+@measure('uncertainty', 'uncertainty', form='.1%', needs=('probabilities',), panel=False, of_run=None)
+def uncertainty(look: Look) -> float:
+    "Mean over pixels of one less their highest probability, 0..1"
+    return float(1 - probabilities_of(look).max(-1).mean())
+
+# %% ../../nbs/evidence/41_stability.ipynb #8c9176ef
+@measure('flips_over_uncertainty', 'flips over uncertainty', form='.2f', better='down', needs=('before', 'probabilities'),
+         panel=False, of_run='mean')
+def flips_over_uncertainty(look: Look) -> float:
+    "Share of watched pixels whose label changed, over the uncertainty at the look before; 0 or more"
+    return float(np.mean(look.labels != look.before.labels)) / max(uncertainty(look.before), 1 / 255)
 
 # %% ../../nbs/evidence/41_stability.ipynb #9e2be07e
 @measure('bnm', 'nuclear norm', better='up', needs=('probabilities',), panel=False, of_run=None)

@@ -82,6 +82,9 @@ class Preset(BaseModel):
     # whose weights are scored; None: as the stabilizer's table says
     score_weights: Literal['raw', 'average', 'both'] | None = None
     average_decay: float = Field(.99, ge=0, le=1)  # of an average of weights that is scored and does not teach
+    stop_on_collapse: bool = False               # end at the collapse alarm, with the weights of the look before it
+    # whose weights a finished run holds: the last look's, or those of the look chosen without labels
+    keep: Literal['last', 'chosen'] = 'last'
 
     @field_validator('dataset')
     @classmethod
@@ -286,7 +289,8 @@ def setting_suffix(settings: list[str]) -> str:
 
 # %% ../../nbs/runs/50_experiments.ipynb #9670e6da
 ADAPTATION_ONLY = (  # fields
-    'stabilizers', 'recipes', 'recipe', 'rounds', 'steps', 'lr', 'final_lr', 'score_weights', 'average_decay')
+    'stabilizers', 'recipes', 'recipe', 'rounds', 'steps', 'lr', 'final_lr', 'score_weights', 'average_decay',
+    'stop_on_collapse', 'keep')
 
 def source_settings(settings: list[str]) -> list[str]:
     "The settings that concern source training as well"

@@ -147,7 +147,8 @@ def source_preset(preset: Preset) -> Preset:
     of_source = {name: changes for name, changes in preset.recipes.items() if name == 'source'}
     return preset.model_copy(update=dict(
         stabilizers={}, recipes=of_source, recipe='source', rounds=1, steps=preset.source_steps,
-        lr=preset.source_lr, final_lr=0., score_weights=None, average_decay=.99))
+        lr=preset.source_lr, final_lr=0., score_weights=None, average_decay=.99,
+        stop_on_collapse=False, keep='last'))
 
 # %% ../../nbs/studies/61_arms.ipynb #dcf746c0
 def run_arms(

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'REGISTRIES', 'command', 'Out', 'Root', 'PresetName', 'Settings',
-           'Seeds', 'Smoke', 'How', 'Run', 'LOOK', 'WHOLE', 'data', 'main', 'tell', 'program', 'load_plugins',
-           'show_version', 'load_first', 'import_names', 'names_cache', 'known_names', 'ListsNames', 'show_progress',
-           'run_to_end', 'chosen_preset', 'named_with', 'source_name', 'load', 'answers', 'listen', 'listen_where_free',
-           'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right', 'quickstart', 'compare', 'train',
-           'show_plan', 'show_work', 'show_parts', 'duration', 'show_estimate', 'show_unlike_public', 'flat_fields',
-           'show_rows', 'presets', 'list_presets', 'pretrain', 'check', 'read_parts', 'first_of_a_kind', 'size_counts',
-           'show_facts', 'show_shares', 'show_seen_sizes', 'show_overlays', 'report', 'show_report', 'show_verdict',
-           'show_columns', 'predict', 'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores', 'numbers',
-           'height_and_width', 'ablation', 'Executor', 'study', 'print_table', 'cost', 'measure_in_turns',
-           'show_prediction', 'show_cost', 'gap']
+           'Seeds', 'StopOnCollapse', 'Smoke', 'How', 'Run', 'LOOK', 'WHOLE', 'data', 'main', 'tell', 'program',
+           'load_plugins', 'show_version', 'load_first', 'import_names', 'names_cache', 'known_names', 'ListsNames',
+           'show_progress', 'run_to_end', 'chosen_preset', 'named_with', 'source_name', 'load', 'answers', 'listen',
+           'listen_where_free', 'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right',
+           'quickstart', 'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'duration', 'show_estimate',
+           'show_unlike_public', 'flat_fields', 'show_rows', 'presets', 'list_presets', 'pretrain', 'check',
+           'read_parts', 'first_of_a_kind', 'size_counts', 'show_facts', 'show_shares', 'show_seen_sizes',
+           'show_overlays', 'report', 'show_report', 'show_verdict', 'show_foresight', 'show_columns', 'predict',
+           'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores', 'numbers', 'height_and_width', 'ablation',
+           'Executor', 'study', 'print_table', 'cost', 'measure_in_turns', 'show_prediction', 'show_cost', 'gap']
 
 # %% ../../nbs/views/71_cli.ipynb #638cc14a
 import hashlib
@@ -184,11 +184,12 @@ def run_to_end(
         raise typer.Exit(130)
 
 # %% ../../nbs/views/71_cli.ipynb #d0c9d99a
-def chosen_preset(name: str, settings: list[str] | None = None, tiny: bool = False):
+def chosen_preset(name: str, settings: list[str] | None = None, tiny: bool = False, stop_on_collapse: bool = False):
     "A preset by name or file, tiny if asked, with the settings of the command line"
     from lora_da_bench.runs.experiments import load_preset, smoke, with_settings
     preset = load_preset(name)
-    return with_settings(smoke(preset) if tiny else preset, settings or [])
+    stops = ['stop_on_collapse=true'] if stop_on_collapse else []
+    return with_settings(smoke(preset) if tiny else preset, [*(settings or []), *stops])
 
 # %% ../../nbs/views/71_cli.ipynb #aba21791
 def named_with(settings: list[str] | None, arms: dict) -> dict:
@@ -296,6 +297,8 @@ Settings = Annotated[Optional[list[str]], typer.Option(
     help='A field of the preset with another value, such as `lr=1e-4`, `crop=[64,128]`, `data.gap=0.3` or '
          '`stabilizers.lora.rank=8`. May be given several times.')]
 Seeds = Annotated[int, typer.Option(min=1, max=1000, help='How many seeds, each with its own source model.')]
+StopOnCollapse = Annotated[bool, typer.Option(
+    '--stop-on-collapse', help='End a run at the collapse alarm, with the weights of the look before it.')]
 Smoke = Annotated[bool, typer.Option('--smoke', help='Everything, but tiny: to see that it works.')]
 How = Annotated[Format, typer.Option(help='How to print it.')]
 Run = Annotated[Path, typer.Argument(metavar='RUN', readable=False, help='A finished run.')]
@@ -317,6 +320,7 @@ def quickstart(
     settings: Settings = None,
     seeds: Seeds = 1,
     smoke: Smoke = False,
+    stop_on_collapse: StopOnCollapse = False,
     no_app: Annotated[bool, typer.Option(
         '--no-app', help="Don't open the app; end when the table is printed.")] = False,
 ):
@@ -329,7 +333,7 @@ def quickstart(
     try:
         if not (no_app or console.quiet): process = start_app(out)
         load()
-        run_to_end(compare(out, chosen_preset(preset, settings, smoke), seeds, root, settings))
+        run_to_end(compare(out, chosen_preset(preset, settings, smoke, stop_on_collapse), seeds, root, settings))
         show_report(out)
         if process:
             console.print('\nDone; the app goes on until you press Ctrl-C. Later: ', end='')
@@ -359,6 +363,7 @@ def train(
         min=0, max=2**31 - 1, help='Of the initial weights, the order of the data and the views.')] = 0,
     steps: Annotated[Optional[int], typer.Option(
         min=1, help="Adaptation steps (of each round), instead of the preset's.")] = None,
+    stop_on_collapse: StopOnCollapse = False,
     dry_run: Annotated[bool, typer.Option(
         '--dry-run', help='Say what would run and what it would take; train nothing.')] = False,
 ):
@@ -366,7 +371,7 @@ def train(
     check_out(out)
     load()
     from lora_da_bench.studies.arms import Arm, arm_name, chain, run_arms
-    chosen = chosen_preset(preset, settings)
+    chosen = chosen_preset(preset, settings, stop_on_collapse=stop_on_collapse)
     longer, recipe = chosen.model_copy(update=dict(steps=steps or chosen.steps)), recipe or chosen.recipe
     arms = named_with(settings, {arm_name(recipe, stabilizer): Arm(longer, recipe, stabilizer)})
     runs = [run for name, arm in arms.items() for run in chain(name, arm, seed, source=source_name(settings))]
@@ -613,6 +618,7 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
     rows = store.report_table(result['runs'], store.described(result['measures']))
     if format == Format.md: return print(store.markdown(rows))
     for title, part in store.narrow_tables(rows): show_columns(part, title)
+    for line in store.alarm_lines(result['runs']): console.print(line, **WHOLE)
     if said := store.outcome(result['runs'], result['references'].get('oracle')): console.print(printable(said), style='bold')
 
 # %% ../../nbs/views/71_cli.ipynb #dca0fd4d
@@ -637,6 +643,22 @@ def show_verdict(
     show_columns(rows[['arm', 'scored', 'seeds', 'mIoU', 'largest fall', 'flips', 'step ms', 'peak MB']], 'every arm')
     show_columns(rows[['arm', 'scored', f'against {against}', 'points (95% interval)']], 'seed by seed, each arm less the reference')
     for line in said: console.print(printable(line), style='bold')
+
+# %% ../../nbs/views/71_cli.ipynb #56f34c2a
+@app.command('foresight')
+def show_foresight(
+    folders: Annotated[list[Path], typer.Argument(metavar='DIR...', readable=False, help='Folders of runs that have labels of the target.')],
+    format: How = Format.table,
+):
+    "Which measures that need no labels foretell falls and gains, whether the collapse alarm sounds in time, whom to trust with the choice of a look."
+    from lora_da_bench.evidence import run_store as store
+    from lora_da_bench.studies.foresight import foresight_result, foresight_sentence, foresight_tables
+    result = foresight_result(folders)
+    if format == Format.json: return print(store.to_json(result))
+    tables, said = foresight_tables(result['trajectories']), foresight_sentence(result['trajectories'])
+    if format == Format.md: return print(*map(store.markdown, tables.values()), said, sep='\n\n')
+    for title, rows in tables.items(): show_columns(rows, title)
+    console.print(said, style='bold')
 
 # %% ../../nbs/views/71_cli.ipynb #7288a778
 def show_columns(rows, title: str):
