@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..core.errors import BadInput
 from ..data.labels import CITYSCAPES
 from ..evidence.evaluation import evaluate
 from lora_da_bench.evidence.run_store import (arm_of, find_runs, ran_with, read_config, read_metrics, report,
     summary, write_json)
+from ..evidence.verdict import mean_interval
 from ..runs.checkpoints import load_model
 from ..runs.experiments import Config, load_domains, Preset, PRESETS
 from ..runs.training import train
@@ -152,10 +152,9 @@ def ablation_table(result: dict) -> pd.DataFrame:
 # %% ../../nbs/studies/62_ablation.ipynb #7fdb78cd
 def mean_and_interval(values: list[float], form: str = '+.3f') -> str:
     "Mean over seeds and the 95% interval of that mean (Student's t); one value alone has none"
-    mean = format(np.mean(values), form)
-    if len(values) < 2: return mean
-    low, high = stats.t.interval(.95, len(values) - 1, np.mean(values), stats.sem(values))
-    return f'{mean} ({low:{form}} to {high:{form}})'
+    if len(values) < 2: return format(np.mean(values), form)
+    mean, low, high = mean_interval(values)
+    return f'{mean:{form}} ({low:{form}} to {high:{form}})'
 
 # %% ../../nbs/studies/62_ablation.ipynb #d3cf0474
 def by_seed(result: dict, arm: str, *keys: str) -> dict[str, float]:
