@@ -98,7 +98,7 @@ def uncertainty(look: Look) -> float:
 
 # %% ../../nbs/evidence/41_stability.ipynb #8c9176ef
 @measure('flips_over_uncertainty', 'flips over uncertainty', form='.2f', better='down', needs=('before', 'probabilities'),
-         panel=False, of_run='mean')
+         panel=False, of_run=None)
 def flips_over_uncertainty(look: Look) -> float:
     "Share of watched pixels whose label changed, over the uncertainty at the look before; 0 or more"
     return float(np.mean(look.labels != look.before.labels)) / max(uncertainty(look.before), 1 / 255)
