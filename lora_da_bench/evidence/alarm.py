@@ -30,8 +30,8 @@ def fading(looks: pd.DataFrame) -> pd.Series:
 
 # %% ../../nbs/evidence/42_alarm.ipynb #85c1cc44
 def unrest(looks: pd.DataFrame) -> pd.Series:
-    "`flips_over_uncertainty`"
-    return looks.flips_over_uncertainty
+    "`flips_over_uncertainty` over the square root of the steps since the look before"
+    return looks.flips_over_uncertainty / looks.index.to_series().diff() ** .5
 
 # %% ../../nbs/evidence/42_alarm.ipynb #121daf11
 def doubt(looks: pd.DataFrame) -> pd.Series:
@@ -40,9 +40,9 @@ def doubt(looks: pd.DataFrame) -> pd.Series:
 
 # %% ../../nbs/evidence/42_alarm.ipynb #b10fa51f
 SIGNS |= {
-    'fading': Sign(fading, .05, 'information is {:.0%} below its best'),
-    'unrest': Sign(unrest, .82, 'labels flip {:.2f} times as often as they are expected to be wrong'),
-    'doubt': Sign(doubt, .13, 'uncertainty is {:.0%} above its lowest'),
+    'fading': Sign(fading, .04, 'information is {:.0%} below its best'),
+    'unrest': Sign(unrest, .25, 'labels flip faster than their uncertainty explains ({:.2f})'),
+    'doubt': Sign(doubt, .12, 'uncertainty is {:.0%} above its lowest'),
 }
 
 # %% ../../nbs/evidence/42_alarm.ipynb #4f7f9f8c
