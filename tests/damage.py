@@ -115,6 +115,7 @@ RUN = {  # the run is skipped, and this is said
     'the value of an event is text': (event('{"step": 20, "name": "target_miou", "value": "high"}'), ' is not an event; expected '),
     'the value of an event is a list': (event('{"step": 20, "name": "target_miou", "value": [1]}'), ' is not an event; expected '),
     'diverged.json is damaged': (written('diverged.json', b'{"step": "late"}'), 'diverged.json: field step'),
+    'kept.json is damaged': (written('kept.json', b'{"step": -5, "reason": "x"}'), 'kept.json: field step'),
 }
 
 PART = {  # the run stays, less what is damaged
