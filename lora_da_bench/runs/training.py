@@ -117,10 +117,12 @@ def sound_alarm(run: Run, step: int) -> Alarm | None:
 def kept_look(run: Run, config: Config, step: int, alarm: Alarm | None) -> Ending | None:
     "The look before or at `step` whose weights a run that ends there keeps; None for the one at `step`"
     steps = [s for s in snapshot_steps(run.folder) if s <= step and not (alarm and s >= alarm.step)]
+    sounded = f'collapse alarm at step {alarm.step}: {alarm.message}' if alarm else ''
     if config.preset.keep == 'chosen':
         chosen = choose_look({s: read_probabilities(run.folder, s, 'scored') for s in steps})
-        return None if chosen == step else Ending(step=chosen, reason='agrees most with all looks')
-    return Ending(step=steps[-1], reason=f'collapse alarm at step {alarm.step}: {alarm.message}') if alarm else None
+        reason = 'agrees most with the other looks' + (f'; {sounded}' if alarm else '')
+        return None if chosen == step else Ending(step=chosen, reason=reason)
+    return Ending(step=steps[-1], reason=sounded) if alarm and config.preset.stop_on_collapse else None
 
 # %% ../../nbs/runs/54_training.ipynb #96dba0b3
 def look(run: Run, learner: Learner, monitor: Monitor, step: int, config: Config, of_step: dict[str, float] = {}) -> bool:
@@ -135,7 +137,7 @@ def look(run: Run, learner: Learner, monitor: Monitor, step: int, config: Config
             # stored as it was scored
             with accelerator.autocast(), monitor.prepared(stabilizer.scored_network):
                 store_look(run, stabilizer, step)
-            if ends: finish(run, stabilizer, step, kept_look(run, config, step, alarm if p.stop_on_collapse else None))
+            if ends: finish(run, stabilizer, step, kept_look(run, config, step, alarm))
         if 0 < step and not ends: save_state(run, dict(learner.state(step), monitor=monitor.state()))
     accelerator.wait_for_everyone()
     return any(gather_object([ends]))
