@@ -94,7 +94,7 @@ def rank_correlations(trajectories: dict[str, dict]) -> pd.DataFrame:  # measure
     told = pd.DataFrame({'largest fall': [largest_fall(x.target_miou) for x in looks],
                          'gain': [x.target_miou.iloc[-1] - x.target_miou.iloc[0] for x in looks]})
     means = pd.DataFrame([x.drop(columns='target_miou').iloc[1:].mean() for x in looks])
-    common = [m for m in means if means[m].notna().all()]
+    common = [m for m in means if means[m].notna().all() and means[m].nunique() > 1]
     return pd.DataFrame({what: {m: stats.spearmanr(means[m], told[what]).statistic for m in common} for what in told})
 
 # %% ../../nbs/studies/66_foresight.ipynb #c0bebc8f
