@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 
 from lora_da_bench.views.figures import class_legend, curves, label_grid, plain, probe_grid
 from lora_da_bench.core.errors import BadInput
-from lora_da_bench.evidence.run_store import (alarm_lines, find_runs, known_measures, labelled_frames, labels_folder, probes, read_diverged,
+from lora_da_bench.evidence.run_store import (alarm_of, find_runs, known_measures, labelled_frames, labels_folder, probes, read_diverged,
     report_table, run_label, snapshot_steps, summaries, weights_path)
 
 TITLE = '## Which stabilizer keeps self-training stable, how good is the result, what does it cost?'
@@ -53,7 +53,8 @@ def status_lines(root: Path, runs: list[dict], skipped: list[str]) -> str:
                 if run['diverged'] is None and len(run['metrics']) and run['metrics'].index.max() < run['steps']]
     lines = ['Training: ' + ' · '.join(training) if training else 'All runs are done.' if runs else 'No run that can be read.']
     lines += [f"Diverged: <b>{plain(run['name'])}</b> at step {run['diverged']}" for run in runs if run['diverged'] is not None]
-    lines += [f'⚠ {plain(line)}' for line in alarm_lines(summaries(runs))[:MOST_LINES]]
+    alarms = {run['name']: alarm for run in runs if (alarm := alarm_of(run))}
+    lines += [f'⚠ {plain(name)}: {plain(str(alarm))}' for name, alarm in alarms.items()][:MOST_LINES]
     lines += [f'Skipped: {plain(line)}' for line in skipped[:MOST_LINES]]
     if len(skipped) > MOST_LINES: lines.append(f'Skipped: {len(skipped) - MOST_LINES} more')
     return '<br>'.join(lines)

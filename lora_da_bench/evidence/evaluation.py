@@ -19,7 +19,7 @@ from ..data.frames import fitted
 from ..core.errors import BadInput
 from ..data.labels import IGNORE
 from ..method.pseudolabels import labels_of
-from .measures import class_iou
+from .measures import class_iou, count_pixels
 from ..method.teachers import predict_output
 from ..data.views import as_float, frame_by_frame, in_order
 
@@ -108,9 +108,7 @@ def confusion_of(
     n_classes: int,         # K
 ) -> np.ndarray:            # (K, K) pixel counts, rows true, columns predicted
     "Confusion matrix"
-    known = truth != IGNORE
-    pairs = n_classes * truth[known].long() + classes[known].long()
-    return pairs.bincount(minlength=n_classes**2).reshape(n_classes, n_classes).cpu().numpy()
+    return count_pixels(classes.cpu().numpy(), truth.cpu().numpy(), n_classes)
 
 # %% ../../nbs/evidence/43_evaluation.ipynb #51357e31
 def iou_of(classes: torch.Tensor, truth: torch.Tensor, n_classes: int) -> np.ndarray:

@@ -9,7 +9,7 @@ __all__ = ['Steps', 'Name', 'Byte', 'MeasureName', 'ANCHORS', 'COST', 'MOST_PIXE
            'read_config', 'read_metrics', 'Ending', 'read_ending', 'read_diverged', 'read_kept', 'Described',
            'DescribedMeasures', 'describe', 'described', 'read_measures', 'known_measures', 'weights_path',
            'finished_weights', 'check_folder', 'read_run', 'find_runs', 'run_label', 'curve_of', 'last',
-           'network_numbers', 'anchors_of', 'summary', 'summaries', 'shipped_oracles', 'shipped_oracle',
+           'network_numbers', 'anchors_of', 'alarm_of', 'summary', 'summaries', 'shipped_oracles', 'shipped_oracle',
            'reference_scores', 'ran_with', 'arm_of', 'measure_points', 'report', 'curves_of', 'number',
            'report_columns', 'report_line', 'report_table', 'narrow_tables', 'markdown', 'gains', 'outcome',
            'alarm_lines', 'step_folder', 'snapshot_steps', 'probes', 'read_picture', 'read_snapshot',
@@ -40,7 +40,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from ..core.errors import BadInput, field_errors, printable, read_bytes, read_json, Unreadable
 from ..data.labels import label_image, LabelSpace
-from .alarm import collapse_alarm
+from .alarm import Alarm, collapse_alarm
 from lora_da_bench.evidence.measures import (CURVE_MEASURES, FORM, LONGEST_TITLE, Measure, measure_curves, MEASURES,
     networks_of)
 from . import stability  # its measures are registered
@@ -424,13 +424,18 @@ def anchors_of(runs: list[dict]) -> dict[int, dict[str, dict[str, float]]]:
         anchors.setdefault(run['seed'], {})[ANCHORS[run['recipe']]] = values
     return anchors
 
-# %% ../../nbs/evidence/44_run_store.ipynb #c062cde5
+# %% ../../nbs/evidence/44_run_store.ipynb #5c8877dc
+def alarm_of(run: dict) -> Alarm | None:
+    "Where the collapse alarm of an adaptation sounded; None for source and oracle, and where it did not"
+    return None if run['recipe'] in ANCHORS else collapse_alarm(run['metrics'])
+
+# %% ../../nbs/evidence/44_run_store.ipynb #ace07fa4
 def summary(
     run: dict,  # of `find_runs`
     anchors: dict[str, dict[str, float]] | None = None,  # of the run's seed, see `anchors_of`
 ) -> dict:      # plain numbers and strings, ready for JSON
     "A run in one row: quality, stability, cost, and whether the collapse alarm sounded"
-    alarm = collapse_alarm(run['metrics']) if run['recipe'] not in ANCHORS else None
+    alarm = alarm_of(run)
     metrics, only = run['metrics'], lambda name: last(curve_of(run, name))
     others = sorted({n for name in known_measures([run]) for n in networks_of(metrics, name)} - {''})
     numbers = network_numbers(run, '', anchors)
@@ -607,8 +612,7 @@ def outcome(
 # %% ../../nbs/evidence/44_run_store.ipynb #dd1aa4cd
 def alarm_lines(rows: list[dict]) -> list[str]:
     "A line for each of a report's rows whose collapse alarm sounded"
-    return [f"{printable(row['name'])}: collapse alarm at step {row['alarm']['step']}: {row['alarm']['message']}"
-            for row in rows if row.get('alarm')]
+    return [f"{printable(row['name'])}: {Alarm(**row['alarm'])}" for row in rows if row.get('alarm')]
 
 # %% ../../nbs/evidence/44_run_store.ipynb #32e799f8
 def step_folder(step: int) -> str: return f'step-{step:06d}'

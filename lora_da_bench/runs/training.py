@@ -22,7 +22,7 @@ from ..core.processes import create_accelerator, mean_over_processes, share
 from ..core.profiling import PeakMemory, Stopwatch
 from ..data.datasets import Domains, domains_in_classes, has_labelled_pixels
 from ..data.views import seed_step
-from ..evidence.alarm import Alarm, choose_look, collapse_alarm
+from ..evidence.alarm import Alarm, before_alarm, choose_look, collapse_alarm
 from ..evidence.run_store import (Ending, one_writer, read_diverged, read_metrics, read_probabilities, Run,
     snapshot_steps, step_folder, weights_path, write_atomic, write_json)
 from ..method.learner import Learner
@@ -110,19 +110,18 @@ def finish(run: Run, stabilizer: Stabilizer, step: int, kept: Ending | None = No
 def sound_alarm(run: Run, step: int) -> Alarm | None:
     "The run's alarm, if it has sounded by this step; said when it sounds"
     alarm = collapse_alarm(read_metrics(run.folder))
-    if alarm and alarm.step == step: log.warning('%s: collapse alarm at step %d: %s', run.name, step, alarm.message)
+    if alarm and alarm.step == step: log.warning('%s: %s', run.name, alarm)
     return alarm
 
 # %% ../../nbs/runs/54_training.ipynb #01e594f9
 def kept_look(run: Run, config: Config, step: int, alarm: Alarm | None) -> Ending | None:
     "The look before or at `step` whose weights a run that ends there keeps; None for the one at `step`"
-    steps = [s for s in snapshot_steps(run.folder) if s <= step and not (alarm and s >= alarm.step)]
-    sounded = f'collapse alarm at step {alarm.step}: {alarm.message}' if alarm else ''
+    steps = before_alarm([s for s in snapshot_steps(run.folder) if s <= step], alarm)
     if config.preset.keep == 'chosen':
         chosen = choose_look({s: read_probabilities(run.folder, s, 'scored') for s in steps})
-        reason = 'agrees most with the other looks' + (f'; {sounded}' if alarm else '')
+        reason = 'agrees most with the other looks' + (f'; {alarm}' if alarm else '')
         return None if chosen == step else Ending(step=chosen, reason=reason)
-    return Ending(step=steps[-1], reason=sounded) if alarm and config.preset.stop_on_collapse else None
+    return Ending(step=steps[-1], reason=str(alarm)) if alarm and config.preset.stop_on_collapse else None
 
 # %% ../../nbs/runs/54_training.ipynb #96dba0b3
 def look(run: Run, learner: Learner, monitor: Monitor, step: int, config: Config, of_step: dict[str, float] = {}) -> bool:

@@ -162,9 +162,10 @@ def job_list(
     tiny: bool = False,
 ) -> list[tuple[str, StudyJob, str | None]]:  # a job's name, the job, and the name of the one that it waits for
     "Every job of a study that is not done"
-    jobs, missing = [], lambda name: weights_path(out/name) is None and read_diverged(out/name) is None
+    groups, jobs = study_arms(study, tiny), []
+    missing = lambda name: weights_path(out/name) is None and read_diverged(out/name) is None
     for seed in range(study.seeds):
-        for source, arms in study_arms(study, tiny).items():
+        for source, arms in groups.items():
             preset, first = next(iter(arms.values())).preset, f'{source}-seed{seed}'
             if missing(first): jobs.append((first, StudyJob(out, preset, {}, seed, root, source), None))
             waits = first if missing(first) else None

@@ -23,9 +23,8 @@ from plotly.subplots import make_subplots
 
 from ..core.errors import BadInput, printable
 from ..data.labels import IGNORE
-from ..evidence.alarm import collapse_alarm
 from ..evidence.measures import gap_closed, Measure, MEASURES, networks_of
-from ..evidence.run_store import (ANCHORS, arm_of, known_measures, read_labels, read_snapshot,
+from ..evidence.run_store import (alarm_of, arm_of, known_measures, read_labels, read_snapshot,
     reference_scores, run_label, snapshot_steps, step_folder)
 
 # %% ../../nbs/views/70_figures.ipynb #af7c5fb5
@@ -89,8 +88,8 @@ ALARM_COLOUR = '#d62728'
 
 def add_alarm(fig: go.Figure, run: dict, m: Measure, row: int):
     "A cross on the curve of a run where its collapse alarm sounded"
-    points, alarm = run['metrics'][m.name].dropna(), collapse_alarm(run['metrics'])
-    if run['recipe'] in ANCHORS or not alarm or alarm.step not in points: return
+    points, alarm = run['metrics'][m.name].dropna(), alarm_of(run)
+    if not alarm or alarm.step not in points: return
     fig.add_scatter(x=[alarm.step + (run.get('round') or 0) * run.get('steps', 0)], y=[points[alarm.step]], mode='markers',
                     marker=dict(symbol='x', size=11, color=ALARM_COLOUR), name='collapse alarm', legendgroup='collapse alarm',
                     showlegend=not any(trace.name == 'collapse alarm' for trace in fig.data), row=row, col=2,
