@@ -374,7 +374,7 @@ def another_study(tmp, runs):
 
 STUDY = [row('study {tmp}/study.json --out {tmp}/out', says, make=make) for says, make in [
     ('{tmp}/study.json: is empty; expected the JSON file of a study', lambda tmp, runs: (tmp/'study.json').write_text('')),
-    ("{tmp}/study.json: field arm: unknown; expected one of about, preset, settings, seeds, arms", a_study(arm=[])),
+    ("{tmp}/study.json: field arm: unknown; expected one of about, preset, settings, seeds, first_seed, arms", a_study(arm=[])),
     ('{tmp}/study.json: field seeds: expected a number greater than or equal to 1', a_study(seeds=0)),
     ('{tmp}/study.json: field arms', a_study(arms=[])),
     ("preset: 'streets' is unknown; expected streetscenes", a_study(preset='streets')),

@@ -81,15 +81,28 @@ class Learner:
 
     def step(self, batch: Batch) -> dict[str, torch.Tensor]:
         "One optimizer step; returns each loss, detached"
-        step, losses = Step(batch, self.stabilizer, self.accelerator.autocast), {}
+        losses = self.backward(self.begin(batch))
+        self.update()
+        return losses
+
+    def begin(self, batch: Batch, kind: type[Step] = Step) -> Step:
+        "A step in which nothing is computed yet"
+        return kind(batch, self.stabilizer, self.accelerator.autocast)
+
+    def backward(self, step: Step) -> dict[str, torch.Tensor]:
+        "All forward and backward passes: the gradients are there, no weight has moved; returns each loss, detached"
+        losses = {}
         for passes in self.passes: losses |= self.learn_from(passes, step)
         for term in self.terms.values(): losses |= term.after_passes(step)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def update(self):
+        "The optimizer's step, then the teacher's"
         average_gradients(self.optimizer)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         self.stabilizer.after_step()
-        return {name: loss.detach() for name, loss in losses.items()}
 
     def learn_from(self, passes: list[list[Term]], step: Step) -> dict[str, torch.Tensor]:
         "Forward, the sum of the terms' losses, backward"
@@ -99,6 +112,7 @@ class Learner:
             if self.asks_teacher and shows_target: step.taught
             images = [terms[0].images(step) for terms in passes]
             outputs = forward_together(self.student, images)
+            for terms, *seen in zip(passes, images, outputs): step.after_forward(terms[0].student_pass, *seen)
             if self.stabilizer.reuses_pass:
                 step.__dict__.update({'taught': output for x, output in zip(images, outputs) if x is step.batch.target})
             found = [term.losses(output, step) for terms, output in zip(passes, outputs) for term in terms]

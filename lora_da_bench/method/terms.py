@@ -58,6 +58,9 @@ class Step:
         "The teacher's output for the target images, predicted when first asked for"
         return self.stabilizer.predict(self.batch.target)
 
+    def after_forward(self, name: str, images: torch.Tensor, output: Output):
+        "Called after each of the student's passes with what it saw and said, for those who look on"
+
 # %% ../../nbs/method/35_terms.ipynb #196778ad
 TERMS = Registry('term')
 
@@ -90,6 +93,10 @@ class Term(nn.Module):
         "Its losses, by name, for the student's output of this pass; scalars, summed before the backward pass"
         return {}
 
+    def labels_and_weights(self, step: Step) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+        """What the student learns in this pass: class ids (B, h, w) and weights (B, h, w) in 0..1, or None where all
+        weigh 1; None for a term without labels"""
+
     def after_passes(self, step: Step) -> dict[str, torch.Tensor]:
         "What it does once the student's gradients are there; losses to be logged, by name"
         return {}
@@ -118,7 +125,9 @@ def describe_optimizer(who: str, optimizer: torch.optim.Optimizer) -> str:
 @TERMS.register('source')
 class SourceLoss(Term):
     "Supervised segmentation of the source"
-    def losses(self, output, step): return dict(source=segmentation_loss(output, step.batch.source_labels))
+    def losses(self, output, step): return dict(source=segmentation_loss(output, *self.labels_and_weights(step)))
+
+    def labels_and_weights(self, step): return step.batch.source_labels, None
 
 # %% ../../nbs/method/35_terms.ipynb #92880ff6
 @TERMS.register('self-training')
@@ -155,8 +164,7 @@ class SelfTraining(Term):
 
     def losses(self, output, step): return dict(target=segmentation_loss(output, *self.labels_and_weights(step)))
 
-    def labels_and_weights(self, step: Step) -> tuple[torch.Tensor, torch.Tensor | None]:
-        "What the student learns: class ids (B, h, w) and weights (B, h, w) in 0..1, or None where all weigh 1"
+    def labels_and_weights(self, step):
         labels, weights = step.batch.target_labels, None
         if self.labels == 'online':
             labels, confidence = labels_of(step.taught.logits.detach())

@@ -624,7 +624,8 @@ def show_report(folder: Path, format: Format = Format.table, runs: list[str] | N
 # %% ../../nbs/views/71_cli.ipynb #dca0fd4d
 @app.command('verdict')
 def show_verdict(
-    folder: Annotated[Path, typer.Argument(metavar='DIR', readable=False, help='A folder of runs, several seeds of each arm.')],
+    places: Annotated[list[Path], typer.Argument(
+        metavar='DIR...', readable=False, help='Folders of runs, several seeds of each arm; or files of `report --format json`.')],
     against: Annotated[str, typer.Option(help='The stabilizer that the others are compared with, under the same recipe.')] = 'ema',
     margin: Annotated[float, typer.Option(help='Points of mIoU: smaller differences do not matter.')] = 1.,
     format: How = Format.table,
@@ -632,7 +633,7 @@ def show_verdict(
     "What the seeds allow to be said: each arm compared with one of them, paired by seed, with 95% intervals."
     from lora_da_bench.evidence import run_store as store
     from lora_da_bench.evidence.verdict import advice, verdict_table, verdicts
-    result, skipped = store.report(folder)
+    result, skipped = store.read_reports(places)
     for line in skipped: errors.print(f'skipped: {line}')
     table = verdicts(result['runs'], against, margin / 100)
     said = advice(table, against, margin / 100)
@@ -841,7 +842,8 @@ def study(
     out: Out,
     root: Root = None,
     preset: Annotated[Optional[str], typer.Option('--preset', help="Instead of the study's: {presets}, or a JSON file.")] = None,
-    seeds: Annotated[Optional[int], typer.Option(min=1, max=1000, help="Instead of the study's.")] = None,
+    seeds: Annotated[Optional[int], typer.Option(min=1, max=1000, help="How many, instead of the study's.")] = None,
+    first_seed: Annotated[Optional[int], typer.Option(min=0, help='The first of them: seeds before it are run elsewhere.')] = None,
     smoke: Smoke = False,
     executor: Annotated[Executor, typer.Option(help='Where: on this machine, or as jobs of a Slurm cluster.')] = Executor.local,
     slurm: Annotated[Optional[list[str]], typer.Option(
@@ -854,7 +856,7 @@ def study(
     from lora_da_bench.studies.arms import n_at_once
     from lora_da_bench.runs.experiments import parse_setting
     from lora_da_bench.studies.study import load_study, run_study, study_arms, submit_study, wait_for
-    changes = {k: v for k, v in dict(preset=preset, seeds=seeds).items() if v is not None}
+    changes = {k: v for k, v in dict(preset=preset, seeds=seeds, first_seed=first_seed).items() if v is not None}
     chosen, failures = load_study(file).model_copy(update=changes), {}
     arms = [arm for group in study_arms(chosen, smoke).values() for arm in group.values()]
     if executor == Executor.slurm:
@@ -864,7 +866,7 @@ def study(
         run_to_end(wait_for(jobs, failures), kept='The jobs go on without it; to wait for them')
     else: run_to_end(run_study(out, chosen, root, n_at_once(arms[0].preset), smoke, failures))
     for name, line in failures.items(): errors.print(f'{name}: {line}')
-    if any(arm.stabilizer == 'ema' for arm in arms): show_verdict(out)
+    if any(arm.stabilizer == 'ema' for arm in arms): show_verdict([out])
     else: show_report(out)
     if failures: raise BadInput(f'{out}: {len(failures)} of the runs failed, see above; the same command tries them again')
 
