@@ -169,7 +169,7 @@ def small_published(tmp_path):
 
     from lora_da_bench.runs.experiments import PRESETS
     def write(name: str = 'gta5-cityscapes-swin-s', **changes) -> Path:
-        small = dict(size=(64, 128), crop=(32, 64), source_crop=(36, 64), model='mini', weights='random', decoder_channels=16, batch_size=2,
+        small = dict(size=(64, 128), crop=(32, 64), source_crop=(36, 64), model='micro', weights='random', decoder_channels=16, batch_size=2,
                      steps=4, rounds=1, warmup=2, eval_every=2, seen=2, probes=1)
         path = tmp_path/f'{name}.json'
         path.write_text(json.dumps(json.loads(PRESETS[name].model_dump_json()) | small | changes))

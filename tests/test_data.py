@@ -222,7 +222,7 @@ def test_own_folders(cli, published, tmp_path):
                 (tmp_path/'own'/part/kind).mkdir(parents=True, exist_ok=True)
                 shutil.copy(published/f'gta5/{kind}/{i:05}.png', tmp_path/'own'/part/kind)
     (tmp_path/'own/classes.json').write_text(json.dumps({str(i): {7: 'road', 11: 'house', 23: 'sky'}.get(i) for i in range(35)}))
-    preset = json.loads(PRESETS['folders'].model_dump_json()) | dict(size=(64, 128), crop=(32, 64), source_steps=4, steps=4, eval_every=2, decoder_channels=16, batch_size=2)
+    preset = json.loads(PRESETS['folders'].model_dump_json()) | dict(size=(64, 128), crop=(32, 64), source_steps=4, steps=4, eval_every=2, model='micro', weights='random', decoder_channels=16, batch_size=2)
     (tmp_path/'own.json').write_text(json.dumps(preset))
     code, _, err = cli('train', '--preset', tmp_path/'own.json', '--root', tmp_path/'own', '--recipe', 'mixed', '--out', tmp_path/'out')
     assert code == 0, err
@@ -250,7 +250,7 @@ def write_own(root: Path, sizes=dict(source=[(36, 64)] * 3, target=[(48, 64), (6
 
 
 def own_preset(path: Path, **changes) -> Path:
-    small = dict(size=(48, 64), crop=(32, 48), source_steps=3, steps=4, eval_every=2, decoder_channels=16, batch_size=2, seen=2, probes=2, rounds=1, warmup=2)
+    small = dict(size=(48, 64), crop=(32, 48), source_steps=3, steps=4, eval_every=2, model='micro', weights='random', decoder_channels=16, batch_size=2, seen=2, probes=2, rounds=1, warmup=2)
     path.write_text(json.dumps(json.loads(PRESETS['folders'].model_dump_json()) | small | changes))
     return path
 
@@ -483,7 +483,7 @@ def test_a_subset_of_cityscapes(cli, published, small_published, tmp_path, caplo
 
 
 def test_cost_with_data(cli, published, monkeypatch):
-    how = 'cost', '--device', 'cpu', '--crop', '32x64', '--batch', '2', '--rounds', '1', '--pairs', '1', '--stabilizers', 'lora-head-light', '--format', 'json'
+    how = 'cost', '--model', 'micro', '--device', 'cpu', '--crop', '32x64', '--batch', '2', '--rounds', '1', '--pairs', '1', '--stabilizers', 'lora-head-light', '--format', 'json'
     is_one_line(cli(*how, '--with-data', published/'nowhere'), 'nowhere')
     read = datasets.read_image
     def slowly(*args): time.sleep(.5); return read(*args)

@@ -21,7 +21,7 @@ from lora_da_bench.evidence.run_store import read_config, read_metrics, weights_
 
 # at low rates: Adam makes whole steps of rounding where a gradient is nearly zero, and the dynamic weights stretch what comes of it
 TINY = PRESETS['streetscenes'].model_copy(update=dict(
-    data=dict(frames=(16, 12, 6)), size=(48, 96), crop=(32, 48), batch_size=4, drop_path=0., source_steps=4, steps=4, source_lr=5e-4, lr=1e-4, rounds=1, eval_every=2, seen=4, probes=1, warmup=1,
+    model='micro', decoder_channels=16, data=dict(frames=(16, 12, 6)), size=(48, 96), crop=(32, 48), batch_size=4, drop_path=0., source_steps=4, steps=4, source_lr=5e-4, lr=1e-4, rounds=1, eval_every=2, seen=4, probes=1, warmup=1,
     stabilizers={'lora': {'head': 'adapters', 'rank': 4}},
     recipes={'transda': {'source_view': 'weak', 'target_view': 'weak'}, 'plain': {'self-training': {'student_view': 'weak'}, 'adversary': {'form': 'class'}}}))
 

@@ -6,9 +6,9 @@
 __all__ = ['Steps', 'Name', 'Byte', 'MeasureName', 'ANCHORS', 'Number', 'COST', 'MOST_PIXELS', 'is_first_process', 'reported',
            'write_atomic', 'finite', 'to_json', 'write_json', 'locked', 'remove_orphans', 'one_writer', 'event_line',
            'cut_half_line', 'Run', 'readable', 'read_text', 'is_there', 'Event', 'read_events', 'StoredRun',
-           'read_config', 'read_metrics', 'Ending', 'read_ending', 'read_diverged', 'read_kept', 'Described',
-           'DescribedMeasures', 'describe', 'described', 'read_measures', 'known_measures', 'weights_path',
-           'finished_weights', 'check_folder', 'read_run', 'find_runs', 'run_label', 'curve_of', 'last',
+           'read_config', 'read_metrics', 'Ending', 'read_ending', 'ask_to_end', 'asked_to_end', 'read_diverged',
+           'read_kept', 'Described', 'DescribedMeasures', 'describe', 'described', 'read_measures', 'known_measures',
+           'weights_path', 'finished_weights', 'check_folder', 'read_run', 'find_runs', 'run_label', 'curve_of', 'last',
            'network_numbers', 'anchors_of', 'alarm_of', 'summary', 'summaries', 'shipped_oracles', 'shipped_oracle',
            'reference_scores', 'ran_with', 'arm_of', 'measure_points', 'report', 'curves_of', 'ReportRow',
            'StoredReport', 'read_report', 'read_reports', 'number', 'report_columns', 'report_line', 'report_table',
@@ -286,6 +286,12 @@ def read_ending(path: Path) -> Ending | None:
     "The content of such a file, or None where there is none; raises `BadInput` that names the field"
     if not is_there(path): return None
     with field_errors(path, Ending): return Ending.model_validate_json(json.dumps(read_json(path)), strict=True)
+
+def ask_to_end(folder: Path):
+    "Let a run that trains, in whatever process, end at its next look as if that were its last"
+    (Path(folder)/'end').touch()
+
+def asked_to_end(folder: Path) -> bool: return (Path(folder)/'end').exists()
 
 def read_diverged(folder: Path) -> Ending | None:
     "Where a run was stopped because its loss or weights were not finite, and what was found; None for other runs"

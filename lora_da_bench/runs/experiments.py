@@ -28,6 +28,7 @@ from ..data.datasets import DATASETS, Domains, open_domains
 from ..method.recipes import RECIPES, Recipe, create_recipe, create_terms, target_labels
 from ..method.stabilizers import Stabilizer, create_stabilizer, stabilizer_options
 from ..method.terms import TERMS, Term
+from ..model.segmenter import OWN
 
 # %% ../../nbs/runs/50_experiments.ipynb #fe22ab43
 def as_tuples(value):
@@ -51,7 +52,7 @@ class Preset(BaseModel):
     # of source frames; 'class-balanced' as published
     sampling: Literal['uniform', 'rare-class', 'class-balanced'] = 'uniform'
     max_unreadable: int = Field(10, ge=0)        # files that training may skip, each reported, as unreadable
-    model: str = 'mini'                          # 'mini' or a Swin of timm
+    model: str = 'mini'                          # 'mini', 'micro' or a Swin of timm
     # the encoder's before source training: 'random', 'pretrained' (of `mini`), 'hub' or a file
     weights: str = 'random'
     decoder_channels: int = Field(64, ge=8)
@@ -212,7 +213,8 @@ def smoke(preset: Preset) -> Preset:
     data = preset.data | ({'frames': (24, 16, 4)} if 'frames' in options_of(DATASETS[preset.dataset]) else {})
     size = tuple(max(32, n // 8 * 4) for n in preset.size)  # half of it
     few = dict(batch_size=2, source_steps=16, steps=12, eval_every=6, seen=4, probes=2)
-    return preset.model_copy(update=dict(size=size, data=data, crop=(32, 48), **few))
+    small = dict(model='micro', weights='random', decoder_channels=16) if preset.model in OWN else {}
+    return preset.model_copy(update=dict(size=size, data=data, crop=(32, 48), **few, **small))
 
 # %% ../../nbs/runs/50_experiments.ipynb #190018ab
 @lru_cache(None)

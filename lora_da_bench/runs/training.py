@@ -23,7 +23,7 @@ from ..core.profiling import PeakMemory, Stopwatch
 from ..data.datasets import Domains, domains_in_classes, has_labelled_pixels
 from ..data.views import seed_step
 from ..evidence.alarm import Alarm, before_alarm, choose_look, collapse_alarm
-from ..evidence.run_store import (Ending, one_writer, read_diverged, read_metrics, read_probabilities, Run,
+from ..evidence.run_store import (asked_to_end, Ending, one_writer, read_diverged, read_metrics, read_probabilities, Run,
     snapshot_steps, step_folder, weights_path, write_atomic, write_json)
 from ..method.learner import Learner
 from ..method.terms import create_batch
@@ -121,7 +121,8 @@ def kept_look(run: Run, config: Config, step: int, alarm: Alarm | None) -> Endin
         chosen = choose_look({s: read_probabilities(run.folder, s, 'scored') for s in steps})
         reason = 'agrees most with the other looks' + (f'; {alarm}' if alarm else '')
         return None if chosen == step else Ending(step=chosen, reason=reason)
-    return Ending(step=steps[-1], reason=str(alarm)) if alarm and config.preset.stop_on_collapse else None
+    if alarm and config.preset.stop_on_collapse: return Ending(step=steps[-1], reason=str(alarm))
+    return Ending(step=step, reason='asked to end there') if step < config.steps else None
 
 # %% ../../nbs/runs/54_training.ipynb #96dba0b3
 def look(run: Run, learner: Learner, monitor: Monitor, step: int, config: Config, of_step: dict[str, float] = {}) -> bool:
@@ -131,7 +132,7 @@ def look(run: Run, learner: Learner, monitor: Monitor, step: int, config: Config
     if accelerator.is_main_process:
         with accelerator.autocast(): monitor.evaluate(step, stabilizer, of_step)
         alarm = sound_alarm(run, step) if config.is_adaptation else None
-        ends = ends or bool(alarm and p.stop_on_collapse)
+        ends = ends or bool(alarm and p.stop_on_collapse) or asked_to_end(run.folder)
         if ends or p.stop_on_collapse or p.keep == 'chosen':
             # stored as it was scored
             with accelerator.autocast(), monitor.prepared(stabilizer.scored_network):

@@ -22,7 +22,7 @@ from ..core.side_by_side import side_by_side
 from ..data.datasets import Domains, survey, without_problems
 from ..data.frames import Frames
 from ..evidence.run_store import read_diverged
-from ..model.segmenter import check_encoder
+from ..model.segmenter import check_encoder, OWN
 from ..runs.experiments import Config, load_domains, Preset
 from ..runs.rounds import label_target
 from ..runs.training import check_shares, needs_labels, train
@@ -109,7 +109,7 @@ def load_surveyed(preset: Preset, root: Path | None):  # yields (what, frames do
 def n_at_once(preset: Preset) -> int:
     "How many arms of this preset to train at the same time on this machine"
     accelerator = create_accelerator()
-    alone = preset.model != 'mini' or accelerator.device.type != 'cpu' or accelerator.num_processes > 1
+    alone = preset.model not in OWN or accelerator.device.type != 'cpu' or accelerator.num_processes > 1
     return 1 if alone else torch.get_num_threads()
 
 # %% ../../nbs/studies/61_arms.ipynb #09025ed9

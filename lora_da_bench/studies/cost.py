@@ -35,7 +35,7 @@ from ..method.terms import Batch, create_batch
 from ..method.stabilizers import STABILIZERS, Stabilizer, saved_tensors
 from ..method.students import learnt_tensors, trainable_parameters
 from ..model.lora_layers import run_as_peft
-from ..model.segmenter import Output
+from ..model.segmenter import Output, OWN
 from ..runs.checkpoints import to_device, batch_views, create_learner, initial_model
 from ..runs.experiments import Config, load_domains, Preset, PRESETS
 from ..runs.loading import step_views
@@ -60,13 +60,13 @@ CANDIDATES = {  # name -> stabilizer, its options and the recipe's, beside the p
 
 def cost_preset(
     model: str = 'mini',
-    crop: tuple[int, int] | None = None,  # of source and target; None: 64 x 128 for `mini`, 512 x 1024 for others
-    batch_size: int | None = None,        # of source, and of target; None: 4 for `mini`, 2 for others
+    crop: tuple[int, int] | None = None,  # of source and target; None: 64 x 128 for small ones, 512 x 1024 for timm's
+    batch_size: int | None = None,        # of source, and of target; None: 4 for small ones, 2 for timm's
     **how,                                # fields of the preset: `checkpointing`, `compile`
 ) -> Preset:
-    "A setting to be measured: the numbers of the quickstart for `mini`, published ones for others, random weights"
-    base = PRESETS['streetscenes' if model == 'mini' else 'gta5-cityscapes-swin-b']
-    usual_crop, usual_size = ((64, 128), 4) if model == 'mini' else ((512, 1024), 2)
+    "A setting to be measured: the numbers of the quickstart for small models, published ones for timm's, random weights"
+    base = PRESETS['streetscenes' if model in OWN else 'gta5-cityscapes-swin-b']
+    usual_crop, usual_size = ((64, 128), 4) if model in OWN else ((512, 1024), 2)
     return base.model_copy(update=dict(model=model, crop=crop or usual_crop, source_crop=None, start='initial',
                                        weights='random', batch_size=batch_size or usual_size, **how))
 

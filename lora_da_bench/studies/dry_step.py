@@ -32,7 +32,7 @@ from ..method.learner import Learner
 from ..method.terms import Batch, create_batch
 from ..runs.checkpoints import batch_views, create_learner
 from ..method.stabilizers import saved_tensors
-from ..model.segmenter import create_model, Segmenter
+from ..model.segmenter import create_model, OWN, Segmenter
 from ..runs.experiments import Config
 
 # %% ../../nbs/studies/60_dry_step.ipynb #eefc818f
@@ -255,7 +255,7 @@ def memory_advice(
     if p.batch_size > 2: ways[f'batch_size {half}'] = peak(changed(batch_size=half))
     has_choice = name not in (None, 'reference') and precision == 'fp32'  # training has none
     if has_choice and (device.type == 'cpu' or has_bf16()): ways['precision bf16'] = peak(config, 'bf16')
-    if p.model not in ('mini', SMALLEST): ways[f'model {SMALLEST}'] = peak(changed(model=SMALLEST))
+    if p.model not in (*OWN, SMALLEST): ways[f'model {SMALLEST}'] = peak(changed(model=SMALLEST))
     if config.stabilizer != 'lora':
         adapters = p.stabilizers | dict(lora=p.stabilizers.get('lora', {}) | dict(head='adapters'))
         lora = changed(stabilizers=adapters).model_copy(update=dict(stabilizer='lora'))

@@ -67,16 +67,15 @@ def study_arms(study: Study, tiny: bool = False) -> dict[str, dict[str, Arm]]:
     """The arms of a study, by name, grouped by what their source model is called.
 
     Raises `BadInput` for an unknown stabilizer or setting, an empty axis, or an arm that is there twice."""
-    base = load_preset(study.preset)
-    base = with_settings(smoke(base) if tiny else base, as_settings(study.settings))
-    groups = {}
+    base, groups = with_settings(load_preset(study.preset), as_settings(study.settings)), {}
     for i, block in enumerate(study.arms):
         for chosen in combinations(block, f'arms.{i}'):
             recipe, name = chosen.pop('recipe', base.recipe), chosen.pop('stabilizer', None)
             if name is None: raise BadInput(f"arms.{i}.stabilizer: expected one of {', '.join(STABILIZERS)}, found none")
             STABILIZERS[name], RECIPES[recipe]   # tell an unknown one now
             settings = as_settings({field_of(key, name): value for key, value in chosen.items()})
-            arm = Arm(with_settings(base, settings), recipe, name)
+            preset = with_settings(base, settings)
+            arm = Arm(smoke(preset) if tiny else preset, recipe, name)
             group = groups.setdefault('source' + setting_suffix(source_settings(settings)), {})
             label = arm_name(recipe, name) + setting_suffix(settings)
             if label in group: raise BadInput(f'arms.{i}: {label} is there twice')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MARKUP', 'COLOURS', 'SPARE', 'SOURCE_COLOUR', 'REFERENCE_COLOUR', 'DASHES', 'ARROWS', 'ALARM_COLOUR', 'Shown', 'ROWS',
-           'LABEL_ROWS', 'COST_COLOURS', 'plain', 'colour_of', 'panels_of', 'panel_title', 'add_curve',
+           'LABEL_ROWS', 'COST_COLOURS', 'plain', 'colour_of', 'panels_of', 'panel_title', 'steps_before', 'add_curve',
            'add_reference_lines', 'add_alarm', 'curves', 'style', 'pseudo_picture', 'error_picture', 'data_uri',
            'shown', 'made_of', 'snapshot_pictures', 'score_at', 'last_snapshot', 'probe_grid', 'picture_grid',
            'label_grid', 'add_arm', 'batchnorm_closure', 'closure_figure', 'cost_figure', 'class_legend']
@@ -60,12 +60,18 @@ def panel_title(m: Measure, wrapped: bool) -> str:
     return title.replace(' ', '<br>', 1) if wrapped else title
 
 # %% ../../nbs/views/70_figures.ipynb #cab59352
-def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, new: bool):
-    "A measure of a run: a line for its main network, a thin one for each other; `new`: not yet in the legend"
+def steps_before(run: dict, runs: list[dict]) -> int:
+    "Steps of adaptation that lie before a run: earlier rounds, and the run from whose end it starts"
+    start = next((r for r in runs if r['name'] == run.get('source') and r['recipe'] != 'source'), None)
+    if start is not None and len(start['metrics']): return steps_before(start, runs) + int(start['metrics'].index.max())
+    return (run.get('round') or 0) * run.get('steps', 0)
+
+# %% ../../nbs/views/70_figures.ipynb #e16d2eda
+def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, new: bool, before: int = 0):
+    "A measure of a run, `before` steps to the right: a line for its main network, a thin one for each other; `new`: not yet in the legend"
     is_source = run['recipe'] == 'source'
     label = 'source' if is_source else plain(arm_of(run['name']))
     colour = SOURCE_COLOUR if is_source else colour_of(run['stabilizer'])
-    before = (run.get('round') or 0) * run.get('steps', 0)  # the steps of earlier rounds
     for network, metric in networks_of(run['metrics'], m.name).items():
         points, main = run['metrics'][metric].dropna(), network == ''
         look = dict(mode='lines+markers', marker_size=5) if main else dict(mode='lines', opacity=.6)
@@ -86,11 +92,11 @@ def add_reference_lines(fig: go.Figure, runs: list[dict], row: int):
 # %% ../../nbs/views/70_figures.ipynb #52b9230b
 ALARM_COLOUR = '#d62728'
 
-def add_alarm(fig: go.Figure, run: dict, m: Measure, row: int):
+def add_alarm(fig: go.Figure, run: dict, m: Measure, row: int, before: int = 0):
     "A cross on the curve of a run where its collapse alarm sounded"
     points, alarm = run['metrics'][m.name].dropna(), alarm_of(run)
     if not alarm or alarm.step not in points: return
-    fig.add_scatter(x=[alarm.step + (run.get('round') or 0) * run.get('steps', 0)], y=[points[alarm.step]], mode='markers',
+    fig.add_scatter(x=[alarm.step + before], y=[points[alarm.step]], mode='markers',
                     marker=dict(symbol='x', size=11, color=ALARM_COLOUR), name='collapse alarm', legendgroup='collapse alarm',
                     showlegend=not any(trace.name == 'collapse alarm' for trace in fig.data), row=row, col=2,
                     hovertemplate=f"{plain(run_label(run))}<br>step {alarm.step}: {plain(alarm.message)}<extra></extra>")
@@ -110,8 +116,9 @@ def curves(
         arm = 'source' if run['recipe'] == 'source' else arm_of(run['name'])
         for row, m in enumerate(panels, 1):
             if '' not in networks_of(run['metrics'], m.name): continue
-            add_curve(fig, run, m, row, new=arm not in in_legend)
-            if row == 1: add_alarm(fig, run, m, row)
+            before = steps_before(run, runs)
+            add_curve(fig, run, m, row, arm not in in_legend, before)
+            if row == 1: add_alarm(fig, run, m, row, before)
             in_legend.add(arm)
     for row, m in enumerate(panels, 1):
         if m.name == 'target_miou': add_reference_lines(fig, runs, row)
@@ -201,6 +208,7 @@ def probe_grid(
     probe: str,        # its number
     step: int,         # each run shows its last snapshot at or before it
     width: int | None = None,  # pixels; None fills the page
+    rows: tuple[str, ...] = ROWS,  # those to show
 ) -> go.Figure:
     "One column a run, one row each for input, truth, pseudo-label, segmentation and errors"
     columns = []
@@ -208,8 +216,9 @@ def probe_grid(
         if (at := last_snapshot(run, step)) is None: continue
         score = score_at(run['metrics'], 'target_miou', at)
         title = f"<b>{plain(run_label(run))}</b><br>step {at}" + ('' if score is None else f' · mIoU {score:.3f}')
-        columns.append((title, snapshot_pictures(run['folder'], probe, at)))
-    return picture_grid(columns, ROWS, 'no snapshots yet', width)
+        pictures = dict(zip(ROWS, snapshot_pictures(run['folder'], probe, at)))
+        columns.append((title, [pictures[row] for row in rows]))
+    return picture_grid(columns, rows, 'no snapshots yet', width)
 
 # %% ../../nbs/views/70_figures.ipynb #ce4aed9a
 def picture_grid(

@@ -1,0 +1,129 @@
+"The widgets in a real JupyterLab in a real browser: buttons are pressed, labels and curves change, a closed browser loses nothing."
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+SETUP = """
+from functools import partial
+from pathlib import Path
+from lora_da_bench.runs.experiments import Config, load_domains, Preset
+from lora_da_bench.runs.stepping import StepByStep
+from lora_da_bench.runs.training import train
+from lora_da_bench.studies.arms import Arm, run_arms
+from lora_da_bench.views.dashboard import Dashboard
+from lora_da_bench.views.stepper import Stepper
+import torch; torch.set_num_threads(1)
+tiny = Preset(dataset='streetscenes', model='micro', data=dict(frames=(16, 8, 4)), size=(48, 96), crop=(32, 64), batch_size=2,
+              source_steps=20, steps=100, lr=1e-3, eval_every=5, seen=4, probes=1, decoder_channels=16, warmup=1)
+domains, runs = load_domains(tiny), Path('runs')
+for _ in train(runs/'source-seed0', Config(preset=tiny, recipe='source', steps=20), domains): pass
+print('ready')
+"""
+CELLS = [SETUP,
+         "stepper = Stepper(StepByStep(runs/'by-hand', Config(preset=tiny, recipe='mixed', stabilizer='ema', steps=30, source='source-seed0'), domains))\nstepper",
+         "dashboard = Dashboard(runs, partial(run_arms, runs, tiny, {'plain-none': Arm(tiny, 'plain', 'none')}))\ndashboard"]
+
+
+def notebook(path, cells):
+    code = [dict(cell_type='code', id=f'cell-{i}', metadata={}, execution_count=None, outputs=[], source=text) for i, text in enumerate(cells)]
+    kernel = dict(name='python3', display_name='Python 3', language='python')
+    path.write_text(json.dumps(dict(cells=code, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)))
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    "JupyterLab on a folder with one notebook; its URL"
+    folder = tmp_path_factory.mktemp('lab')
+    notebook(folder/'live.ipynb', CELLS)
+    notebook(folder/'later.ipynb', ["later = 1"])
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    own = {f'JUPYTER_{kind}_DIR': str(folder/f'.{kind.lower()}') for kind in ('CONFIG', 'DATA', 'RUNTIME')} | dict(IPYTHONDIR=str(folder/'.ipython'))
+    words = ['--no-browser', '--port', port, '--ServerApp.token=', '--ServerApp.password=', '--allow-root', '--notebook-dir', folder, '--LabApp.news_url=None',
+             '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate']
+    process = subprocess.Popen([sys.executable, '-m', 'jupyterlab', *map(str, words)], env=os.environ | own | dict(OMP_NUM_THREADS='1'),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url, until = f'http://127.0.0.1:{port}', time.monotonic() + 60
+    while True:
+        try: urllib.request.urlopen(f'{url}/api/status', timeout=1); break
+        except OSError:
+            if time.monotonic() > until: raise
+            time.sleep(.2)
+    yield url
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture(scope='module')
+def chromium():
+    with sync_playwright() as play:
+        path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+        yield play.chromium.launch(executable_path=path, args=['--no-sandbox'])
+
+
+def open_notebook(chromium, lab, problems):
+    "The notebook in a browser of its own"
+    page = chromium.new_context(viewport=dict(width=1440, height=900)).new_page()
+    page.on('pageerror', lambda e: problems.append(str(e)))
+    page.goto(f'{lab}/lab/tree/live.ipynb')
+    page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=60_000)
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
+    return page
+
+
+def run_all(page):
+    page.click('text="Run" >> nth=0')
+    page.click('text="Run All Cells"')
+
+
+def button(page, cell, name): return page.locator(f'.jp-Notebook .jp-Cell >> nth={cell}').locator(f'button:has-text("{name}")').first
+
+
+LABELS = "cell => [...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot')].flatMap(p => p.data).map(t => t.source ?? '').join()"
+POINTS = ("cell => Math.max(0, ...[...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot')].flatMap(p => p.data)"
+          ".filter(t => t.type == 'scatter').map(t => t.x?.length ?? t.x?.shape?.[0] ?? 0))")
+NAMES = "cell => [...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot')].flatMap(p => p.data).map(t => t.name ?? '').join()"
+
+
+def test_the_widgets_in_jupyterlab(lab, chromium, tmp_path):
+    "Step with buttons and see labels change; train in the background, go on with another stabilizer, close the browser, find the run alive"
+    problems = []
+    page = open_notebook(chromium, lab, problems)
+    run_all(page)
+    button(page, 1, 'Teach').wait_for(timeout=90_000)
+    button(page, 1, 'Teach').click()
+    page.wait_for_function(f"() => ({LABELS})(1).split('data:').length > 7", timeout=20_000)
+    taught = page.evaluate(LABELS, 1)
+    button(page, 1, 'Update').click()
+    page.wait_for_function(f"() => ({POINTS})(1) == 1", timeout=20_000)
+    assert page.evaluate(LABELS, 1) != taught
+    button(page, 2, 'Start').click()
+    page.wait_for_function(f"() => ({NAMES})(2).includes('plain-none')", timeout=60_000)
+    page.wait_for_function(f"() => ({POINTS})(2) > 6", timeout=60_000)
+    page.locator('.jp-Notebook .jp-Cell >> nth=2').locator('select').first.select_option('lora')
+    button(page, 2, 'Go on with these').click()
+    page.wait_for_function(f"() => ({NAMES})(2).includes('after-plain-none')", timeout=60_000)
+    page.keyboard.press('Control+s')
+    page.screenshot(path=os.environ.get('LAB_PICTURE', tmp_path/'lab.png'))
+    page.context.close()
+    page = open_notebook(chromium, lab, problems)
+    page.locator('.jp-Notebook .jp-Cell >> nth=2').locator('.cm-content').click()
+    page.keyboard.press('Control+End')
+    page.keyboard.type('.turns = 0;dashboard')
+    page.keyboard.press('Shift+Enter')
+    page.wait_for_function(f"() => ({NAMES})(2).includes('after-plain-none')", timeout=60_000)
+    before = page.evaluate(POINTS, 2)
+    page.wait_for_function(f"() => ({POINTS})(2) > {before}", timeout=60_000)   # it is alive
+    button(page, 2, 'Stop').click()
+    page.wait_for_function("() => document.querySelectorAll('.jp-Notebook .jp-Cell')[2].innerText.includes('stopped')", timeout=20_000)
+    assert problems == []
