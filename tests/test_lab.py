@@ -23,14 +23,15 @@ from lora_da_bench.views.dashboard import Dashboard
 from lora_da_bench.views.stepper import Stepper
 import torch; torch.set_num_threads(1)
 tiny = Preset(dataset='streetscenes', model='micro', data=dict(frames=(16, 8, 4)), size=(48, 96), crop=(32, 64), batch_size=2,
-              source_steps=20, steps=100, lr=1e-3, eval_every=5, seen=4, probes=1, decoder_channels=16, warmup=1)
+              source_steps=20, steps=400, lr=1e-3, eval_every=5, seen=4, probes=1, decoder_channels=16, warmup=1)
 domains, runs = load_domains(tiny), Path('runs')
 for _ in train(runs/'source-seed0', Config(preset=tiny, recipe='source', steps=20), domains): pass
 print('ready')
 """
 CELLS = [SETUP,
          "stepper = Stepper(StepByStep(runs/'by-hand', Config(preset=tiny, recipe='mixed', stabilizer='ema', steps=30, source='source-seed0'), domains))\nstepper",
-         "dashboard = Dashboard(runs, partial(run_arms, runs, tiny, {'plain-none': Arm(tiny, 'plain', 'none')}))\ndashboard"]
+         "dashboard = Dashboard(Path('out'), partial(run_arms, Path('out'), tiny, {'plain-none': Arm(tiny, 'plain', 'none')}))\ndashboard",
+         "dashboard"]
 
 
 def notebook(path, cells):
@@ -44,13 +45,12 @@ def lab(tmp_path_factory):
     "JupyterLab on a folder with one notebook; its URL"
     folder = tmp_path_factory.mktemp('lab')
     notebook(folder/'live.ipynb', CELLS)
-    notebook(folder/'later.ipynb', ["later = 1"])
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
     own = {f'JUPYTER_{kind}_DIR': str(folder/f'.{kind.lower()}') for kind in ('CONFIG', 'DATA', 'RUNTIME')} | dict(IPYTHONDIR=str(folder/'.ipython'))
-    words = ['--no-browser', '--port', port, '--ServerApp.token=', '--ServerApp.password=', '--allow-root', '--notebook-dir', folder, '--LabApp.news_url=None',
-             '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate']
+    words = ['--no-browser', '--port', port, '--ServerApp.token=', '--ServerApp.password=', '--allow-root', '--notebook-dir', folder, '--expose-app-in-browser',
+             '--LabApp.news_url=None', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate']
     process = subprocess.Popen([sys.executable, '-m', 'jupyterlab', *map(str, words)], env=os.environ | own | dict(OMP_NUM_THREADS='1'),
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url, until = f'http://127.0.0.1:{port}', time.monotonic() + 60
@@ -77,13 +77,14 @@ def open_notebook(chromium, lab, problems):
     page.on('pageerror', lambda e: problems.append(str(e)))
     page.goto(f'{lab}/lab/tree/live.ipynb')
     page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=60_000)
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
+    page.wait_for_selector('text="Python 3 (ipykernel) | Idle"', timeout=60_000)
     return page
 
 
-def run_all(page):
-    page.click('text="Run" >> nth=0')
-    page.click('text="Run All Cells"')
+def run(page, command: str): page.evaluate("command => { window.jupyterapp.commands.execute(command) }", command)
+
+
+def choose_last(page): page.locator('.jp-Notebook .jp-Cell').last.locator('.cm-content').click()
 
 
 def button(page, cell, name): return page.locator(f'.jp-Notebook .jp-Cell >> nth={cell}').locator(f'button:has-text("{name}")').first
@@ -99,7 +100,8 @@ def test_the_widgets_in_jupyterlab(lab, chromium, tmp_path):
     "Step with buttons and see labels change; train in the background, go on with another stabilizer, close the browser, find the run alive"
     problems = []
     page = open_notebook(chromium, lab, problems)
-    run_all(page)
+    choose_last(page)
+    run(page, 'notebook:run-all-above')
     button(page, 1, 'Teach').wait_for(timeout=90_000)
     button(page, 1, 'Teach').click()
     page.wait_for_function(f"() => ({LABELS})(1).split('data:').length > 7", timeout=20_000)
@@ -113,17 +115,14 @@ def test_the_widgets_in_jupyterlab(lab, chromium, tmp_path):
     page.locator('.jp-Notebook .jp-Cell >> nth=2').locator('select').first.select_option('lora')
     button(page, 2, 'Go on with these').click()
     page.wait_for_function(f"() => ({NAMES})(2).includes('after-plain-none')", timeout=60_000)
-    page.keyboard.press('Control+s')
     page.screenshot(path=os.environ.get('LAB_PICTURE', tmp_path/'lab.png'))
     page.context.close()
-    page = open_notebook(chromium, lab, problems)
-    page.locator('.jp-Notebook .jp-Cell >> nth=2').locator('.cm-content').click()
-    page.keyboard.press('Control+End')
-    page.keyboard.type('.turns = 0;dashboard')
-    page.keyboard.press('Shift+Enter')
-    page.wait_for_function(f"() => ({NAMES})(2).includes('after-plain-none')", timeout=60_000)
-    before = page.evaluate(POINTS, 2)
-    page.wait_for_function(f"() => ({POINTS})(2) > {before}", timeout=60_000)   # it is alive
-    button(page, 2, 'Stop').click()
-    page.wait_for_function("() => document.querySelectorAll('.jp-Notebook .jp-Cell')[2].innerText.includes('stopped')", timeout=20_000)
+    page = open_notebook(chromium, lab, [])
+    choose_last(page)
+    run(page, 'notebook:run-cell')
+    page.wait_for_function(f"() => ({NAMES})(3).includes('after-plain-none')", timeout=60_000)
+    before = page.evaluate(POINTS, 3)
+    page.wait_for_function(f"() => ({POINTS})(3) > {before}", timeout=60_000)   # it is alive
+    button(page, 3, 'Stop').click()
+    page.wait_for_function("() => document.querySelectorAll('.jp-Notebook .jp-Cell')[3].innerText.includes('stopped')", timeout=20_000)
     assert problems == []

@@ -19,7 +19,7 @@ from ..data.frames import Frames
 from ..data.labels import label_image, overlay
 from ..evidence.run_store import find_runs, probes, run_label, snapshot_steps
 from .figures import class_legend, curves, picture_grid, plain, probe_grid, ROWS, style
-from .live import Live, redraw
+from .live import Live, WIDTH
 from .stepper import image_of
 
 # %% ../../nbs/views/74_browsers.ipynb #883f4971
@@ -33,8 +33,8 @@ class RunBrowser(Live):
         self.layer = widgets.Dropdown(description='show', options=[('everything', ROWS)] + [(r.replace('<br>', ' '), (r,)) for r in ROWS])
         self.again, self.said = widgets.Button(description='Read again'), widgets.HTML()
         self.again.on_click(lambda _: self.read())
-        self.curves, self.grid = go.FigureWidget(curves([])), go.FigureWidget(probe_grid([], '00', 0))
-        super().__init__([self.chosen, self.step, self.probe, self.layer, self.again, self.said], [self.curves, self.grid])
+        controls = [self.chosen, self.step, self.probe, self.layer, self.again, self.said]
+        super().__init__(controls, dict(curves=curves([]), grid=probe_grid([], '00', 0)))
         self.read()
         for control in (self.chosen, self.step, self.probe, self.layer): control.observe(lambda _: self.draw(), 'value')
 
@@ -60,8 +60,8 @@ class RunBrowser(Live):
         "Show what is chosen"
         if self.reading: return
         runs = [self.runs[name] for name in self.chosen.value if name in self.runs]
-        redraw(self.curves, curves(runs))
-        redraw(self.grid, probe_grid(runs, self.probe.value, self.step.value, rows=self.layer.value))
+        self.show('curves', curves(runs))
+        self.show('grid', probe_grid(runs, self.probe.value, self.step.value, WIDTH, self.layer.value))
 
 # %% ../../nbs/views/74_browsers.ipynb #94cbc62b
 DATA_ROWS = 'image', 'labels', 'labels over it'
@@ -106,8 +106,8 @@ class DatasetBrowser(Live):
         self.check, self.said = widgets.Button(description='Check files'), widgets.HTML()
         self.check.on_click(lambda _: self.check_files())
         legend = widgets.HTML(class_legend(domains.space.classes, domains.space.palette))
-        self.grid, self.shares = go.FigureWidget(frame_grid([], 0, n, domains.space)), go.FigureWidget(shares_figure({}))
-        super().__init__([self.part, self.first, self.check, self.said, legend], [self.grid, self.shares])
+        super().__init__([self.part, self.first, self.check, self.said, legend],
+                         dict(grid=frame_grid([], 0, n, domains.space), shares=shares_figure({})))
         self.part.observe(lambda _: self.choose(), 'value')
         self.first.observe(lambda _: self.draw(), 'value')
         self.choose()
@@ -120,11 +120,11 @@ class DatasetBrowser(Live):
         self.said.value = f'{len(frames)} frames'
         self.draw()
 
-    def draw(self): redraw(self.grid, frame_grid(self.parts[self.part.value], self.first.value, self.n, self.domains.space))
+    def draw(self): self.show('grid', frame_grid(self.parts[self.part.value], self.first.value, self.n, self.domains.space, WIDTH))
 
     def draw_shares(self):
         found = {name: shares_of(frames, self.domains.space) for name, frames in self.parts.items()}
-        redraw(self.shares, shares_figure({name: of for name, of in found.items() if of}))
+        self.show('shares', shares_figure({name: of for name, of in found.items() if of}))
 
     def check_files(self):
         "Read every file, as `lora-da-bench data check` does; problems are named"

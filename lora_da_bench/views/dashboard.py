@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import ipywidgets as widgets
-import plotly.graph_objects as go
 
 from ..core.errors import BadInput
 from ..evidence.run_store import ask_to_end, find_runs, read_metrics, snapshot_steps
@@ -22,7 +21,7 @@ from ..runs.experiments import Config, load_domains
 from ..runs.training import train
 from ..studies.arms import arm_name
 from .figures import curves, plain, probe_grid
-from .live import Background, Live, redraw
+from .live import Background, Live, WIDTH
 
 # %% ../../nbs/views/76_dashboard.ipynb #7f421762
 def continued(
@@ -63,8 +62,8 @@ class Dashboard(Live):
         self.probe = widgets.Dropdown(options=['00'], description='frame', layout=dict(width='150px'))
         self.probe.observe(lambda _: self.draw(), 'value')
         self.bar, self.said = widgets.IntProgress(layout=dict(width='220px')), widgets.HTML()
-        self.curves, self.grid = go.FigureWidget(curves([])), go.FigureWidget(probe_grid([], '00', 0))
-        super().__init__([*self.buttons.values(), self.stabilizer, self.rate, self.probe, self.bar, self.said], [self.curves, self.grid])
+        controls = [*self.buttons.values(), self.stabilizer, self.rate, self.probe, self.bar, self.said]
+        super().__init__(controls, dict(curves=curves([]), grid=probe_grid([], '00', 0)))
         self.background = Background(self.all_jobs, self.turn, self.ended)
         self.draw()
 
@@ -90,9 +89,9 @@ class Dashboard(Live):
         "Show the folder's runs as they are; each run's newest pictures"
         try: runs, _ = find_runs(self.folder)
         except BadInput: runs = {}
-        redraw(self.curves, curves([*runs.values()]))
+        self.show('curves', curves([*runs.values()]))
         shown = [run for run in runs.values() if snapshot_steps(run['folder'])][-4:]
-        redraw(self.grid, probe_grid(shown, self.probe.value, 10**9))
+        self.show('grid', probe_grid(shown, self.probe.value, 10**9, WIDTH))
         self.drawn = time.monotonic()
 
     def start(self): self.background.start()

@@ -55,8 +55,8 @@ class Knobs(Live):
         fig.update_yaxes(tickformat='.1~%').update_xaxes(title_text='step', range=[0, steps])
         for _ in range(KEPT + 1):
             for col in (1, 2): fig.add_scatter(x=[], y=[], mode='lines', line_color=EARLIER, showlegend=False, row=1, col=col)
-        self.fig = go.FigureWidget(style(fig).update_layout(height=330, margin=dict(l=55, t=55)))
-        super().__init__([self.stabilizer, self.sliders, self.said], [self.fig])
+        super().__init__([self.stabilizer, self.sliders, self.said], dict(curves=style(fig).update_layout(height=330, margin=dict(l=55, t=55))))
+        self.fig = self.figures['curves']
         self.work, self.points = Background(self.begin, self.draw), []
         self.stabilizer.observe(lambda _: self.choose(), 'value')
         self.choose()

@@ -20,7 +20,7 @@ from ..core.errors import BadInput
 from ..data.labels import label_image, LabelSpace
 from ..runs.stepping import distances, learnt, StepByStep
 from .figures import class_legend, picture_grid, plain, pseudo_picture, Shown, SPARE, style
-from .live import Live, redraw
+from .live import Live, WIDTH
 
 # %% ../../nbs/views/73_stepper.ipynb #c4e2833b
 def image_of(image: torch.Tensor) -> Image.Image:
@@ -53,12 +53,12 @@ def step_columns(run: StepByStep, i: int) -> dict[str, list[Shown]]:
     columns = {'source': [image_of(batch.source[i]), labels_picture(batch.source_labels[i], space), None]}
     if 'taught' in vars(step):
         confidence, labels = step.taught.logits[i].float().softmax(0).max(0)
-        columns['target, as the teacher sees it'] = [image_of(batch.target[i]), labels_picture(labels, space, confidence), None]
+        columns['target: teacher'] = [image_of(batch.target[i]), labels_picture(labels, space, confidence), None]
     else: columns['target'] = [image_of(batch.target[i]), None, None]
     for name, of in found.items():
         if not of: continue
         images, labels, weights, loss = (t[i] for t in of)
-        title = 'source' if terms[name].student_pass == 'source' else f'{name}: the student'
+        title = 'source' if terms[name].student_pass == 'source' else f'{name}: student'
         columns[title] = [image_of(images), labels_picture(labels, space, weights), red(loss / MOST_LOSS)]
     return columns
 
@@ -75,10 +75,12 @@ def step_grid(
     width: int | None = None,  # pixels; None fills the page
 ) -> go.Figure:
     "The step that was begun, or else the last one, in pictures"
-    if not (run.step or run.last): return picture_grid([], STEP_ROWS, 'no step yet', width)
-    columns = step_columns(run, i) | {'a watched frame': watched_column(run)}
-    columns = {plain(title): pictures for title, pictures in columns.items()}
-    return picture_grid([*columns.items(), *[('', [None] * 3)] * (4 - len(columns))], STEP_ROWS, '', width)
+    columns = (step_columns(run, i) if run.step or run.last else {}) | {'a watched frame': watched_column(run)}
+    size = columns['a watched frame'][0].size
+    in_size = lambda picture: picture.resize(size, Image.Resampling.NEAREST) if picture else Image.new('RGB', size, 'white')
+    filled = [(plain(title), [in_size(picture) for picture in pictures]) for title, pictures in columns.items()]
+    blank = in_size(None)
+    return picture_grid([*[('', [blank] * 3)] * (4 - len(filled)), *filled], STEP_ROWS, '', width)
 
 # %% ../../nbs/views/73_stepper.ipynb #3a88d225
 KINDS = {'step': 'in this step', 'start': 'since the start', 'teacher': 'teacher from student'}  # of `distances`
@@ -95,7 +97,7 @@ def step_curves(
     fig.add_scatter(x=steps, y=[h['flips'] for h in history], mode='lines+markers', line_color='#0072b2', showlegend=False, row=1, col=2)
     for (kind, parts), colour in zip((moved or {}).items(), ('#767676', '#0072b2', '#d55e00')):
         fig.add_bar(x=list(parts), y=list(parts.values()), name=KINDS[kind], marker_color=colour, row=1, col=3)
-    fig.update_yaxes(tickformat='.1%', row=1, col=2).update_yaxes(tickformat='.1~%', row=1, col=3)
+    fig.update_yaxes(tickformat='.1~%', rangemode='tozero', row=1, col=2).update_yaxes(tickformat='~g', row=1, col=3)
     return style(fig).update_layout(height=270, margin=dict(l=50, t=55, b=30), legend=dict(y=1.15))
 
 # %% ../../nbs/views/73_stepper.ipynb #a4f64fc4
@@ -111,8 +113,8 @@ class Stepper(Live):
         names = dict(batch='Batch', teach='Teach', learn='Learn', update='Update', ten='10 steps', undo='Undo')
         self.buttons = {key: widgets.Button(description=name, layout=dict(width='90px')) for key, name in names.items()}
         for key, button in self.buttons.items(): button.on_click(lambda _, move=moves[key]: self.make(move))
-        self.grid, self.curves = go.FigureWidget(step_grid(run)), go.FigureWidget(step_curves([], None))
-        super().__init__([*self.buttons.values(), self.image, self.said], [self.grid, self.curves])
+        legend = widgets.HTML(class_legend(run.domains.space.classes, run.domains.space.palette))
+        super().__init__([*self.buttons.values(), self.image, self.said, legend], dict(grid=step_grid(run, 0, WIDTH), curves=step_curves([], None)))
         self.draw()
 
     def make(self, move: Callable):
@@ -134,8 +136,8 @@ class Stepper(Live):
     def draw(self):
         "Show the run as it is"
         run = self.run
-        redraw(self.grid, step_grid(run, self.image.value))
-        redraw(self.curves, step_curves(self.history, self.moved))
+        self.show('grid', step_grid(run, self.image.value, WIDTH))
+        self.show('curves', step_curves(self.history, self.moved))
         told = ', '.join(f'{name} {loss:.3f}' for name, loss in (run.losses or {}).items())
         doing = f'step {run.done + 1} is begun' if run.step else f'{run.done} of {run.config.steps} steps are done'
         self.say(doing + (f'; losses: {told}' if told else ''))
