@@ -85,7 +85,7 @@ def all_notebooks() -> list[Path]:
 
 def run(notebook: Path):
     "Run a notebook in place, with plotly's figures as PNG"
-    command = 'nbconvert --to notebook --execute --inplace --log-level ERROR'.split()
+    command = 'nbconvert --to notebook --execute --inplace --log-level ERROR --ExecutePreprocessor.store_widget_state=False'.split()
     shown = os.environ | {'PLOTLY_RENDERER': 'png', 'IN_TEST': '1'}
     subprocess.run([BIN/'jupyter', *command, notebook], cwd=notebook.parent, check=True, env=shown)
 

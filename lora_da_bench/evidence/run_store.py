@@ -482,7 +482,8 @@ def reference_scores(runs: list[dict]) -> dict[str, float]:
     "Means over runs of target mIoU: 'source only', 'source + BatchNorm', where adaptations start, and 'oracle'"
     anchors = anchors_of(runs).values()
     def of(anchor): return [score for a in anchors if (score := a.get(anchor, {}).get('target_miou')) is not None]
-    adapted = [run for run in runs if run['recipe'] not in ANCHORS and run.get('source')]
+    adaptations = {run['name'] for run in runs if run['recipe'] not in ANCHORS}
+    adapted = [run for run in runs if run['name'] in adaptations and run.get('source') and run['source'] not in adaptations]
     starts = [c[0] for run in adapted if not run.get('round') and (c := curve_of(run, 'target_miou'))]
     shipped = {shipped_oracle(run['preset']) for run in adapted if 'preset' in run} - {None}
     found = {'source only': of('source'), 'source + BatchNorm': starts, 'oracle': of('oracle') or [*shipped]}

@@ -85,11 +85,11 @@ class Background:
 
 # %% ../../nbs/views/72_live.ipynb #465796b4
 def stacked(pictures: list[Image.Image]) -> Image.Image:
-    "Pictures below each other, on white"
-    whole = Image.new('RGB', (max(p.width for p in pictures), sum(p.height for p in pictures)), 'white')
+    "Pictures below each other"
+    whole = Image.new('RGBA', (max(p.width for p in pictures), sum(p.height for p in pictures)))
     top = 0
     for picture in pictures:
-        whole.paste(picture.convert('RGB'), (0, top))
+        whole.paste(picture, (0, top))
         top += picture.height
     return whole
 
