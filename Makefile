@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 RUNS   ?= demo
 
-.PHONY: help demo test lab notebooks results cost chromium slurm clean
+.PHONY: help demo test lab notebooks docs site results cost chromium slurm clean
 
 help:        ## this list
 	@sed -nE 's/^([a-z]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -18,8 +18,15 @@ test: $(VENV)/.installed-dev chromium slurm ## notebooks and library in step, th
 	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && TMPDIR=$$dir OMP_NUM_THREADS=1 $(BIN)/nbdev_test --path nbs --do_print
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 4 --dist loadgroup --durations 12
 
+# OUT is where the site goes; `site` builds it and stops at a broken link.
+OUT ?= _site
+docs: $(VENV)/.installed-dev       ## build the documentation from the notebooks and show it at http://127.0.0.1:8000
+	$(BIN)/python tests/site_docs.py $(OUT) --serve
+site: $(VENV)/.installed-dev
+	$(BIN)/python tests/site_docs.py $(OUT)
+
 lab: $(VENV)/.installed-dev        ## step through the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir nbs
+	$(BIN)/jupyter lab --notebook-dir nbs --LabApp.default_url=/lab/tree/index.ipynb
 
 notebooks: $(VENV)/.installed-dev  ## after a change: export the library, run the notebooks for their pictures, clean them
 	$(BIN)/python tests/rebuild.py

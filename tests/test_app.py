@@ -269,6 +269,10 @@ def test_polls_leave_nothing_behind(quickstart):
     tracemalloc.start()
     try:
         components, before = after(30)
-        now, traced = after(60)
-        assert now == components and (traced - before) / 60 < 3000   # bytes a poll; 20,000 where each made the controls anew
+        grown = []
+        for _ in range(2):   # what something else in this process takes meanwhile is not there twice
+            now, traced = after(60)
+            grown.append((traced - before) / 60)
+            before = traced
+        assert now == components and min(grown) < 3000   # bytes a poll; 20,000 where each made the controls anew
     finally: tracemalloc.stop()

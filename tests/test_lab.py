@@ -23,7 +23,7 @@ from lora_da_bench.views.dashboard import Dashboard
 from lora_da_bench.views.stepper import Stepper
 import torch; torch.set_num_threads(1)
 tiny = Preset(dataset='streetscenes', model='micro', data=dict(frames=(16, 8, 4)), size=(48, 96), crop=(32, 64), batch_size=2,
-              source_steps=20, steps=400, lr=1e-3, eval_every=5, seen=4, probes=1, decoder_channels=16, warmup=1)
+              source_steps=20, steps=10_000, lr=1e-3, eval_every=10, seen=4, probes=1, decoder_channels=16, warmup=1)
 domains, runs = load_domains(tiny), Path('runs')
 for _ in train(runs/'source-seed0', Config(preset=tiny, recipe='source', steps=20), domains): pass
 print('ready')
