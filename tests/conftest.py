@@ -11,14 +11,12 @@ from filelock import FileLock
 
 import second_process
 
-FIRST = ('test_every_notebook', 'test_a_study_whose', 'test_the_widgets', 'test_two_processes', 'test_links_are_seen', 'test_dry_run_of', 'test_cost_that', 'test_a_killed_round', 'test_going_on', 'test_full_disk', 'test_cost',
+FIRST = ('test_a_study_whose', 'test_the_widgets', 'test_two_processes', 'test_dry_run_of', 'test_cost_that', 'test_a_killed_round', 'test_going_on', 'test_full_disk', 'test_cost',
          'test_the_slider', 'test_a_target', 'test_the_published', 'test_frames_as_large', 'test_rounds')
 
 
 def pytest_collection_modifyitems(items):
-    """What takes longest begins first, and while one worker makes a run that tests share, the other has something else to do.
-
-    A worker is given two tests at the start: the second one of the worker that runs the notebooks is a short one."""
+    "What takes longest begins first, and while one worker makes a run that tests share, the other has something else to do"
     items.sort(key=lambda item: next((i for i, name in enumerate(FIRST) if item.name.startswith(name)), len(FIRST)))
 
 

@@ -115,6 +115,8 @@ def test_the_widgets_in_jupyterlab(lab, chromium, tmp_path):
     page.locator('.jp-Notebook .jp-Cell >> nth=2').locator('select').first.select_option('lora')
     button(page, 2, 'Go on with these').click()
     page.wait_for_function(f"() => ({NAMES})(2).includes('after-plain-none')", timeout=60_000)
+    titles = "[...document.querySelectorAll('.jp-Notebook .jp-Cell')[2].querySelectorAll('.js-plotly-plot')].flatMap(p => p.layout.annotations ?? [])"
+    page.wait_for_function(f"() => {titles}.some(a => /after-plain-none.*step [1-9]/.test(a.text))", timeout=60_000)   # its pictures follow
     page.screenshot(path=os.environ.get('LAB_PICTURE', tmp_path/'lab.png'))
     page.context.close()
     page = open_notebook(chromium, lab, [])

@@ -102,7 +102,9 @@ class Live(widgets.VBox):
     "Controls, and below them figures; a picture of the figures where plotly is told to make pictures (`PLOTLY_RENDERER=png`)"
     def __init__(self, controls: list[widgets.Widget], figures: dict[str, go.Figure]):
         self.figures, self.shown = {name: as_widget(fig) for name, fig in figures.items()}, False
-        super().__init__([widgets.HBox(controls, layout=dict(flex_flow='row wrap', align_items='center')), *self.figures.values()])
+        # each in a box of its own: a box that gets another child draws those after it anew, as they were at first
+        self.boxes = {name: widgets.VBox([fig]) for name, fig in self.figures.items()}
+        super().__init__([widgets.HBox(controls, layout=dict(flex_flow='row wrap', align_items='center')), *self.boxes.values()])
 
     def show(self, name: str, fig: go.Figure):
         "Let a figure be another one"
@@ -114,7 +116,7 @@ class Live(widgets.VBox):
         "Show figures in new widgets; the old ones are closed"
         old = [self.figures[name] for name in figures]
         self.figures |= {name: as_widget(go.Figure(fig)) for name, fig in figures.items()}
-        self.children = [self.children[0], *self.figures.values()]
+        for name in figures: self.boxes[name].children = [self.figures[name]]
         for fig in old: fig.close()
 
     def picture(self) -> Image.Image:
