@@ -14,7 +14,7 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from ..core.errors import BadInput
-from ..evidence.run_store import ask_to_end, find_runs, read_metrics, snapshot_steps
+from ..evidence.run_store import ask_to_end, find_runs, probes, read_metrics, snapshot_steps
 from ..method.stabilizers import STABILIZERS
 from ..runs.checkpoints import stored_config
 from ..runs.experiments import Config, load_domains
@@ -89,6 +89,8 @@ class Dashboard(Live):
         "Show the folder's runs as they are; each run's newest pictures"
         try: runs, _ = find_runs(self.folder)
         except BadInput: runs = {}
+        frames = sorted({frame for run in runs.values() for frame in probes(run['folder'])}) or ['00']
+        if list(self.probe.options) != frames: self.probe.options, self.probe.value = frames, frames[0]
         self.show('curves', curves([*runs.values()]))
         shown = [run for run in runs.values() if snapshot_steps(run['folder'])][-4:]
         self.show('grid', probe_grid(shown, self.probe.value, 10**9, WIDTH))
