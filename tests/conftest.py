@@ -31,6 +31,14 @@ def but_for_alarms(said: str) -> str:
     return '\n'.join(line for line in said.splitlines() if ': collapse alarm at step' not in line)
 
 
+@pytest.fixture(scope='module')
+def browser():
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as play:
+        path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+        yield play.chromium.launch(executable_path=path, args=['--no-sandbox'])
+
+
 def command(*args) -> list[str]: return [sys.executable, '-m', 'lora_da_bench.views.cli', *map(str, args)]
 
 

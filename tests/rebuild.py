@@ -19,6 +19,8 @@ from PIL.PngImagePlugin import PngInfo
 from traitlets.config import Config
 
 ROOT = Path(__file__).parent.parent
+FLOORS = ('core', 'data', 'model', 'method', 'evidence', 'runs', 'studies', 'views')
+LINK = r'(\]\(|(?:src|srcset|href)=")(?![a-z]+:|#)([^)"]+)'  # of a notebook, to another place in the repository
 BIN = Path(sys.executable).parent
 PICTURES = ('readme-light.png', 'readme-dark.png')  # in nbs/media, drawn by a cell of nbs/index.ipynb
 
@@ -28,7 +30,7 @@ def readme_links(text: str) -> str:
     def moved(match):
         before, target = match.groups()
         return before + (target.removeprefix('../') if target.startswith('../') else f'nbs/{target}')
-    return re.sub(r'(\]\(|(?:src|srcset|href)=")(?![a-z]+:|#)([^)"]+)', moved, text)
+    return re.sub(LINK, moved, text)
 
 
 def write_readme():

@@ -29,7 +29,7 @@ TABS = {  # pages of nbs/tutorials, in order
     'Guides': ['extend', 'cost', 'scale_out', 'published'],
 }
 CSS = '.md-typeset div:has(> table), .md-typeset .jp-RenderedHTML { overflow-x: auto }\n'  # tables wider than a phone
-FLOORS = ('core', 'data', 'model', 'method', 'evidence', 'runs', 'studies', 'views')
+FLOORS = rebuild.FLOORS
 
 
 def title_of(notebook: Path) -> str:
@@ -46,7 +46,7 @@ def site_links(text: str, notebook: Path) -> str:
         if path.is_dir() and path.parent == ROOT/'nbs': return f'{match[1]}{target}/index.md'
         if path.exists() and not path.is_relative_to(ROOT/'nbs'): return f'{match[1]}{REPOSITORY}/{path.relative_to(ROOT)}'
         return match[0]
-    return re.sub(r'(\]\(|(?:src|srcset|href)=")(?![a-z]+:|#)([^")\s]+)', moved, text)
+    return re.sub(rebuild.LINK, moved, text)
 
 
 def write_page(notebook: Path, pages: Path):

@@ -14,17 +14,9 @@ import tracemalloc
 import pytest
 from conftest import command
 from damage import PART, RUN
-from playwright.sync_api import sync_playwright
 
 SOURCES = "() => document.querySelector('#grid .js-plotly-plot')?.data.map(t => t.source ?? '').join()"
 POINTS = "() => document.querySelector('#curves .js-plotly-plot')._fullData.map(t => t.x.length)"
-
-
-@pytest.fixture(scope='module')
-def browser():
-    with sync_playwright() as play:
-        path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-        yield play.chromium.launch(executable_path=path, args=['--no-sandbox'])
 
 
 @pytest.fixture

@@ -6,9 +6,6 @@ from functools import partial
 
 import pytest
 import site_docs
-from playwright.sync_api import sync_playwright
-
-from test_app import browser  # noqa: F401, a fixture
 
 
 @pytest.fixture(scope='module')
@@ -25,7 +22,7 @@ def built(tmp_path_factory):
 
 
 @pytest.mark.parametrize('width', [1280, 390])
-def test_the_site_in_a_browser(built, browser, width):  # noqa: F811
+def test_the_site_in_a_browser(built, browser, width):
     "Front page, a tutorial, the results with live figures, the reference; nothing comes from elsewhere, nothing is wider than the page"
     page, problems, elsewhere = browser.new_page(viewport=dict(width=width, height=900)), [], []
     page.on('pageerror', lambda e: problems.append(str(e)))

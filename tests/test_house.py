@@ -13,7 +13,7 @@ import rebuild
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = 'lora_da_bench'
-FLOORS = ('core', 'data', 'model', 'method', 'evidence', 'runs', 'studies', 'views')
+FLOORS = rebuild.FLOORS
 APP_USES = ('views', 'evidence', 'core', 'data.labels')
 FILES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts): path for path in sorted((ROOT/LIBRARY).rglob('*.py'))
          if path.name not in ('__init__.py', '_modidx.py')}

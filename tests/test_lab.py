@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import time
 import urllib.request
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 SETUP = """
 from functools import partial
@@ -64,16 +62,9 @@ def lab(tmp_path_factory):
     process.wait(20)
 
 
-@pytest.fixture(scope='module')
-def chromium():
-    with sync_playwright() as play:
-        path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-        yield play.chromium.launch(executable_path=path, args=['--no-sandbox'])
-
-
-def open_notebook(chromium, lab, problems):
+def open_notebook(browser, lab, problems):
     "The notebook in a browser of its own"
-    page = chromium.new_context(viewport=dict(width=1440, height=900)).new_page()
+    page = browser.new_context(viewport=dict(width=1440, height=900)).new_page()
     page.on('pageerror', lambda e: problems.append(str(e)))
     page.goto(f'{lab}/lab/tree/live.ipynb')
     page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=60_000)
@@ -96,10 +87,10 @@ POINTS = ("cell => Math.max(0, ...[...document.querySelectorAll('.jp-Notebook .j
 NAMES = "cell => [...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot')].flatMap(p => p.data).map(t => t.name ?? '').join()"
 
 
-def test_the_widgets_in_jupyterlab(lab, chromium, tmp_path):
+def test_the_widgets_in_jupyterlab(lab, browser, tmp_path):
     "Step with buttons and see labels change; train in the background, go on with another stabilizer, close the browser, find the run alive"
     problems = []
-    page = open_notebook(chromium, lab, problems)
+    page = open_notebook(browser, lab, problems)
     choose_last(page)
     run(page, 'notebook:run-all-above')
     button(page, 1, 'Teach').wait_for(timeout=90_000)
@@ -119,7 +110,7 @@ def test_the_widgets_in_jupyterlab(lab, chromium, tmp_path):
     page.wait_for_function(f"() => {titles}.some(a => /after-plain-none.*step [1-9]/.test(a.text))", timeout=60_000)   # its pictures follow
     page.screenshot(path=os.environ.get('LAB_PICTURE', tmp_path/'lab.png'))
     page.context.close()
-    page = open_notebook(chromium, lab, [])
+    page = open_notebook(browser, lab, [])
     choose_last(page)
     run(page, 'notebook:run-cell')
     page.wait_for_function(f"() => ({NAMES})(3).includes('after-plain-none')", timeout=60_000)

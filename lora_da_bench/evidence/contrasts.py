@@ -43,8 +43,7 @@ def contrast(found: pd.DataFrame, outcome: str) -> Contrast:
     values, seeds = found[outcome].to_numpy(float), found.seed.nunique()
     n = len(values)
     if n < 2: return Contrast(n, seeds, float(values.mean()) if n else np.nan, np.nan, np.nan)
-    if seeds < 2 or np.ptp(values) == 0: return Contrast(n, seeds, *mean_interval(values))
-    if n == seeds: return Contrast(n, seeds, *mean_interval(values))
+    if seeds in (1, n) or np.ptp(values) == 0: return Contrast(n, seeds, *mean_interval(values))
     from statsmodels.regression.mixed_linear_model import MixedLM
     with warnings.catch_warnings(action='ignore'):   # of a variance between seeds that is estimated as zero
         fitted = MixedLM(values, np.ones((n, 1)), groups=found.seed.to_numpy()).fit(reml=True)
@@ -56,7 +55,7 @@ def contrast_table(
     table: pd.DataFrame,
     outcomes: list[str],
     asked: dict[str, list[tuple]],  # name -> (factor, high, low), or two of them for an interaction
-) -> pd.DataFrame:                  # a row a contrast, a column an outcome: (mean, interval) as text, and its numbers
+) -> pd.DataFrame:                  # a row a contrast and outcome, with the numbers of `Contrast`
     "Every contrast on every outcome"
     lines = []
     for name, factors in asked.items():

@@ -112,7 +112,7 @@ class Dashboard(Live):
         if not self.at or stored_config(self.folder/self.at[0]).recipe == 'source':
             self.said.value = 'nothing to go on from yet: the source model is trained first'
             return
-        (run, step, steps), folder = self.at, self.folder/self.at[0]
+        (_, step, steps), folder = self.at, self.folder/self.at[0]
         if step < steps: ask_to_end(folder)
         changes = dict(stabilizer=self.stabilizer.value, lr=self.rate.value, steps=max(1, steps - step) if step < steps else steps)
         self.jobs.append(partial(train_continued, folder, **changes))

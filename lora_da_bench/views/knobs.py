@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ipywidgets as widgets
-import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..data.datasets import Domains
 from ..runs.experiments import Config
-from ..runs.stepping import distances, StepByStep
-from ..model.lora_layers import matrices
+from ..runs.stepping import StepByStep
 from .figures import colour_of, style
 from .live import Background, Live
 
@@ -38,8 +36,8 @@ def next_steps(folder: Path, config: Config, domains: Domains) -> Iterator[tuple
     run = StepByStep(folder, config, domains, undoable=1)
     yield 0, 0., 0.
     while run.done < config.steps:
-        run.update()
-        yield run.done, run.flips, distances(run, run.start)['start']['stage 4']
+        moved = run.update()
+        yield run.done, run.flips, moved['start']['stage 4']
 
 # %% ../../nbs/views/75_knobs.ipynb #88d02b9b
 KEPT = 4  # earlier settings whose curves stay

@@ -18,7 +18,7 @@ from plotly.subplots import make_subplots
 
 from ..core.errors import BadInput
 from ..data.labels import label_image, LabelSpace
-from ..runs.stepping import distances, learnt, StepByStep
+from ..runs.stepping import learnt, StepByStep
 from .figures import class_legend, picture_grid, plain, pseudo_picture, Shown, SPARE, style
 from .live import Live, WIDTH
 
