@@ -15,6 +15,11 @@ FIRST = ('test_a_study_whose', 'test_the_widgets', 'test_two_processes', 'test_d
          'test_the_slider', 'test_a_target', 'test_the_published', 'test_frames_as_large', 'test_rounds')
 
 
+def pytest_configure(config):
+    "Where workers share the tests, the server of second processes starts while they load"
+    if getattr(config.option, 'numprocesses', None): second_process.start_server()
+
+
 def pytest_collection_modifyitems(items):
     "What takes longest begins first, and while one worker makes a run that tests share, the other has something else to do"
     items.sort(key=lambda item: next((i for i, name in enumerate(FIRST) if item.name.startswith(name)), len(FIRST)))
@@ -60,6 +65,7 @@ def made_once(tmp_path_factory, worker_id):
 def second(tmp_path_factory):
     "Start the command in a second process (see `second_process`); what is left of them at the end is killed"
     folder, started = tmp_path_factory.mktemp('second'), []
+    if second_process.SERVER not in os.environ: second_process.start_server()
     def start(*words, **how) -> second_process.Second:
         started.append(second_process.start(folder, *words, **how))
         return started[-1]
