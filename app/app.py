@@ -1,4 +1,4 @@
-"The workbench's app: curves, pseudo-labels and segmentations of runs, side by side, while they train or after."
+"The workbench's app: which stabilizer is steady, how good it is, what it costs, and what its networks say, while they train or after."
 
 import os
 
@@ -8,145 +8,257 @@ os.environ['GRADIO_ANALYTICS_MAX_EVENTS'] = '100'  # what its queue remembers of
 import re
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
-from lora_da_bench.views.figures import class_legend, curves, label_grid, plain, probe_grid
 from lora_da_bench.core.errors import BadInput
-from lora_da_bench.evidence.run_store import (alarm_of, find_runs, known_measures, labelled_frames, labels_folder, probes, read_diverged,
-    report_table, run_label, snapshot_steps, summaries, weights_path)
+from lora_da_bench.evidence.run_store import alarm_of, arm_of, known_measures, labelled_frames, reference_scores, snapshot_steps
+from lora_da_bench.evidence.verdict import verdicts
+from lora_da_bench.views.comparison import (adaptations, arm_colours, arm_curves, arm_numbers, cards, CARDS_CSS, class_heatmap, class_scores,
+    arm_labels, cost_bars, difference_figure, html_report, number_table, seed_curves, sentences, trade_off, WEIGHTS)
+from lora_da_bench.views.figures import label_grid, plain
+from lora_da_bench_app.pictures import picture_index, picture_routes, within
+from lora_da_bench_app.runs import HERE, Runs
 
-TITLE = '## Which stabilizer keeps self-training stable, how good is the result, what does it cost?'
-HOW_TO_READ = ('The teacher labels the target and the student learns from it: `none` and `lora` teach themselves, `ema` is taught, and scored, by its average. '
-               'Pseudo-labels fade where the teacher is unsure. Drag over a picture to zoom all of them, double-click to zoom out.')
+STATIC = Path(__file__).parent/'static'
+TITLE = '<h1>lora_da_bench</h1><p>Which stabilizer keeps self-training steady, how good is the result, what does it cost?</p>'
+EMPTY = 'No runs yet in <code>{}</code>. Start one with <code>lora-da-bench quickstart --out {}</code>, or run <code>make demo</code>; it appears here by itself.'
 MOST_LINES = 20  # about what was skipped
+ALL, MEAN = 'all', 'mean'
 THEME = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])  # fonts of the machine: a web font would need the network
-
-
-def read_runs(root: Path) -> tuple[dict[str, dict], list[str]]:
-    "The runs of a folder, and a line for each that can't be read; never raises"
-    try: return find_runs(root)
-    except BadInput as error: return {}, [str(error)]
-
-
-def signature(root: Path) -> tuple:
-    "Changes when a run has appeared or has been looked at again; not with every step, so that watching costs the training little"
-    def of(folder):
-        try: return (str(folder), (folder/'config.json').exists(), sum(1 for _ in folder.glob('snapshots/*/*.png')), weights_path(folder) is not None,
-                     sum(1 for _ in labels_folder(folder).glob('*.png')) // 100, read_diverged(folder) is not None)
-        except (OSError, BadInput) as error: return str(folder), str(error)
-    try: folders = [root, *sorted(p for p in root.iterdir() if p.is_dir())]
-    except OSError as error: return (str(error),)
-    return tuple(map(of, folders))
 
 
 def status_lines(root: Path, runs: list[dict], skipped: list[str]) -> str:
     "What goes on in a folder of runs, as HTML"
-    if not runs and not skipped: return f'Waiting for the first run in <code>{plain(str(root))}</code> …'
+    if not runs and not skipped: return EMPTY.format(plain(str(root)), plain(str(root)))
     training = [f"<b>{plain(run['name'])}</b> {int(run['metrics'].index.max())} / {run['steps']}" for run in runs
                 if run['diverged'] is None and len(run['metrics']) and run['metrics'].index.max() < run['steps']]
     lines = ['Training: ' + ' · '.join(training) if training else 'All runs are done.' if runs else 'No run that can be read.']
     lines += [f"Diverged: <b>{plain(run['name'])}</b> at step {run['diverged']}" for run in runs if run['diverged'] is not None]
-    alarms = {run['name']: alarm for run in runs if (alarm := alarm_of(run))}
-    lines += [f'⚠ {plain(name)}: {plain(str(alarm))}' for name, alarm in alarms.items()][:MOST_LINES]
     lines += [f'Skipped: {plain(line)}' for line in skipped[:MOST_LINES]]
     if len(skipped) > MOST_LINES: lines.append(f'Skipped: {len(skipped) - MOST_LINES} more')
     return '<br>'.join(lines)
 
 
-def slider_steps(runs: list[dict]) -> list[int]:
+def alarm_lines(runs: list[dict]) -> str:
+    "The collapse alarms of runs, as HTML"
+    alarms = {run['name']: alarm for run in runs if (alarm := alarm_of(run))}
+    lines = [f'<p>⚠ {plain(name)}: {plain(str(alarm))}</p>' for name, alarm in alarms.items()]
+    return f'<div class="alarms">{"".join(lines)}</div>' if lines else ''
+
+
+def toggle_colours(arms: list[str], colours: dict[str, str]) -> str:
+    "A style sheet that gives each arm's toggle its colour"
+    return '<style>' + ''.join(f'#arms label:nth-of-type({n}) {{ --arm: {colours[arm]} }}' for n, arm in enumerate(arms, 1)) + '</style>'
+
+
+def steps_of(runs: list[dict]) -> list[int]:
     "The steps that can be looked at: those of the adaptations, or of the source run as long as there is none"
-    adaptations = [run for run in runs if run['recipe'] != 'source']
-    return sorted({s for run in adaptations or runs for s in snapshot_steps(run['folder'])})
+    adapted = [run for of in adaptations(runs).values() for run in of]
+    return sorted({s for run in adapted or runs for s in snapshot_steps(run['folder'])})
 
 
-def all_labelled(runs: list[dict]) -> list[str]:
-    "The target frames that rounds have labelled; those that can be looked at with their input first"
-    return list(dict.fromkeys(name for run in runs for name in labelled_frames(run['folder'])))
+def of_recipe(runs: list[dict], recipe: str) -> dict[str, list[dict]]:
+    "The arms of a recipe, or all"
+    return {arm: of for arm, of in adaptations(runs).items() if recipe in (ALL, of[0]['recipe'])}
 
 
 def build(root: Path) -> gr.Blocks:
     "The app for a folder of runs"
-    root = Path(root)
+    known_runs = Runs(Path(root))
 
-    def chosen(names: list[str] | None) -> tuple[list[dict], list[str]]:
-        runs, skipped = read_runs(root)
-        return [run for name, run in runs.items() if names is None or name in names], skipped
+    def chosen(study: str, recipe: str, arms: list[str], seed: str) -> tuple[list[dict], list[dict], list[str]]:
+        "The runs that the bar asks for with the source and oracle beside them, all runs, and what was skipped"
+        everything, skipped = known_runs.all(study)
+        wanted = {run['name'] for arm, of in of_recipe(everything, recipe).items() if arm in arms for run in of}
+        shown = [run for run in everything if run['recipe'] in ('source', 'oracle') or run['name'] in wanted]
+        return [run for run in shown if seed == MEAN or str(run['seed']) == seed], everything, skipped
 
-    def table(runs: list[dict]):
-        return report_table(summaries(runs), known_measures(runs))
+    # what each tab shows, as values of its components
 
-    def grid(names, probe, step):
-        return probe_grid(chosen(names)[0], probe or '00', int(step))
+    def verdict(runs, everything, weights):
+        rows, references = known_runs.rows(runs), reference_scores(runs)
+        said = ''.join(f'<p>{plain(line)}</p>' for line in sentences(rows, references))
+        try: differences = gr.Plot(difference_figure(verdicts(rows)), visible=len({run['seed'] for run in runs}) > 1)
+        except BadInput: differences = gr.Plot(visible=False)
+        by_class = class_scores(runs).round(3)
+        return {sentences_html: f'<div class="sentences">{said}</div>',
+                cards_html: (cards(arm_numbers(rows, weights, references), arm_colours(everything)) or '<p class="empty">Nothing is scored yet.</p>') + alarm_lines(runs),
+                trade_plot: gr.Plot(trade_off(rows, weights, arm_colours(everything)), visible=bool(rows)), difference_plot: differences,
+                class_table: by_class.reset_index(names='class') if len(by_class) else by_class,
+                scores: number_table(rows, known_measures(runs))}
 
-    def rounds(names, frame):
-        return label_grid(chosen(names)[0], frame) if frame else gr.skip()
+    def stability(runs, everything, weights, measures, arm):
+        arms = adaptations(runs)
+        arm = arm if arm in arms else next(iter(arms), None)
+        return {curve_plot: arm_curves(runs, measures or ['target_miou'], weights),
+                heat_arm: gr.Dropdown(choices=list(arms), value=arm), heat_plot: class_heatmap(arms.get(arm, []))}
 
-    def redraw(names, probe, step, frame):
-        runs, skipped = chosen(names)
-        return (curves(runs), probe_grid(runs, probe or '00', int(step)), table(runs), status_lines(root, runs, skipped),
-                label_grid(runs, frame) if frame else gr.skip())
+    def pictures(study, runs, everything, step, frame):
+        adapted = [run for of in adaptations(runs).values() for run in of]
+        if adapted: adapted = [run for run in adapted if run['seed'] == adapted[0]['seed']]
+        frames = list(dict.fromkeys(name for run in adapted for name in labelled_frames(run['folder'])))
+        frame = frame if frame in frames else next(iter(frames), None)
+        return {picture_view: picture_index(study, adapted or runs, everything, int(step)), labelled: gr.Accordion(visible=bool(frames)),
+                frame_choice: gr.Dropdown(choices=frames, value=frame), rounds_plot: label_grid(adapted, frame) if frame else gr.skip()}
 
-    def refresh(names, probe, step, frame, known):
-        "Draw everything anew"
-        everything, skipped = chosen(None)
-        new = [run['name'] for run in everything if run['name'] not in known]
-        names = [*(names or []), *new]  # a run that appears is shown; one that was unticked stays so
-        runs = [run for run in everything if run['name'] in names]
-        steps, numbers = slider_steps(runs), sorted({p for run in runs for p in probes(run['folder'])})
-        last = steps[-1] if steps else 0
-        behind = [s for s in steps if s <= step]
-        follows = not known or not behind or behind[-1] >= steps[-2:][0]  # whoever looks at the newest keeps looking at the newest
-        step = last if follows or step > last else step
+    def draw(tab, study, recipe, arms, seed, weights, step, measures, arm, frame):
+        "What the tab in sight shows for what the bar asks"
+        runs, everything, skipped = chosen(study, recipe, arms or [], seed)
+        shown = {said: status_lines(known_runs.root, everything, skipped)}
+        if tab == 'verdict': return shown | verdict(runs, everything, weights)
+        if tab == 'stability': return shown | stability(runs, everything, weights, measures, arm)
+        if tab == 'pictures': return shown | pictures(study, runs, everything, step, frame)
+        if tab == 'cost': return shown | {cost_plot: cost_bars(known_runs.rows(runs), arm_colours(everything))}
+        return shown | {exports: export_links(study)}
+
+    def export_links(study):
+        place = f'/export/{plain(study)}'
+        return (f'<p><a href="{place}/report.html" download>report.html</a>: verdict, curves, cost and all numbers as one page that needs no server; '
+                f'also <code>lora-da-bench report DIR --html FILE</code>.</p><p><a href="{place}/scores.csv" download>scores.csv</a>: all numbers.</p>'
+                '<p>Every figure has a camera in its corner that saves it as a picture.</p>')
+
+    # the bar
+
+    def name_of(study): return known_runs.root.resolve().name if study == HERE else study
+
+    def bar_for(study, recipe, arms, seed, weights, step, known, first=False, wanted_arms=None):
+        "The bar's choices for a study; what was chosen stays so, what is new is shown, whoever looks at the newest step keeps looking at it"
+        everything, _ = known_runs.all(study)
+        recipes = list(dict.fromkeys(of[0]['recipe'] for of in adaptations(everything).values()))
+        recipe = recipe if recipe in recipes else ALL
+        there = list(of_recipe(everything, recipe))
+        if first: arms = [arm for arm in there if arm in wanted_arms] if wanted_arms else there
+        else: arms = [arm for arm in there if arm in (arms or []) or arm not in (known or [])]
+        seeds = sorted({run['seed'] for run in everything if run['recipe'] != 'source'})
+        seed = seed if seed in map(str, seeds) else MEAN
+        steps = steps_of([run for run in everything if arm_of(run['name']) in arms or not there])
+        last, behind = steps[-1] if steps else 0, [s for s in steps if s <= step]
+        follows = step < 0 or not behind or behind[-1] >= steps[-2:][0]
         spacing = min((b - a for a, b in zip(steps, steps[1:])), default=1)
-        first = everything[0] if everything else None
-        frames = all_labelled(runs)
-        frame = frame if frame in frames else (frames or [None])[0]
-        return (gr.CheckboxGroup(choices=[(run_label(run), run['name']) for run in everything], value=names),
-                gr.Radio(choices=numbers, value=probe if probe in numbers else (numbers or [None])[0]),
-                gr.Slider(maximum=max(last, 1), value=step, step=spacing),
-                curves(runs), probe_grid(runs, probe or '00', int(step)), table(runs), status_lines(root, everything, skipped),
-                class_legend(first['classes'], first['palette']) if first else '',
-                gr.Accordion(visible=bool(frames)), gr.Dropdown(choices=frames, value=frame), label_grid(runs, frame) if frame else gr.skip(),
-                [run['name'] for run in everything])
+        step = last if follows or step > last else step
+        return {recipe_choice: gr.Dropdown(choices=[ALL, *recipes], value=recipe), arm_choice: gr.CheckboxGroup(choices=[*zip(arm_labels(there), there)], value=arms),
+                seed_choice: gr.Dropdown(choices=[(MEAN, MEAN), *((f'seed {s}', str(s)) for s in seeds)], value=seed), weights_choice: weights,
+                step_choice: gr.Slider(maximum=max(last, 1), value=step, step=spacing), colours_html: toggle_colours(there, arm_colours(everything)),
+                known_arms: there, measure_choice: measure_choices(everything)}, (recipe, arms, seed, weights, step)
+
+    def measure_choices(runs):
+        present = {name for run in runs for name in run['metrics']}
+        return gr.Dropdown(choices=[(plain(m.title), m.name) for m in known_measures(runs).values() if m.name in present or m.name in FIRST_MEASURES])
+
+    def open_page(request: gr.Request):
+        "The page as its address says, or as it is best begun"
+        asked = dict(request.query_params)
+        studies = known_runs.studies()
+        study = asked.get('study') if asked.get('study') in studies else studies[0]
+        step = int(asked['step']) if asked.get('step', '').isdecimal() else -1
+        weights = asked.get('weights') if asked.get('weights') in WEIGHTS else WEIGHTS[0]
+        tab = asked.get('tab') if asked.get('tab') in TABS else TABS[0]
+        bar, values = bar_for(study, asked.get('recipe', ALL), None, asked.get('seed', MEAN), weights, step, [], True, asked.get('arms', '').split(',') if asked.get('arms') else None)
+        shown = draw(tab, study, *values, FIRST_MEASURES, None, None) if tab == TABS[0] else {}   # another tab is drawn when it is selected
+        return bar | {study_choice: gr.Dropdown(choices=[(name_of(s), s) for s in studies], value=study, visible=len(studies) > 1), tab_state: tab, tabs: gr.Tabs(selected=tab),
+                      known_signature: known_runs.signature(study)} | shown
+
+    def select(tab, known, *view):
+        "A tab is selected, by the reader or while the page is being opened: then there is nothing to draw yet"
+        return {tab_state: tab} | draw(tab, *view) if known is not None else {said: gr.skip()}
+
+    def refresh(tab, study, recipe, arms, seed, weights, step, measures, arm, frame, known):
+        bar, values = bar_for(study, recipe, arms, seed, weights, step, known)
+        return bar | draw(tab, study, *values, measures, arm, frame)
 
     with gr.Blocks(title='lora_da_bench', analytics_enabled=False) as demo:
-        gr.Markdown(TITLE)
+        gr.HTML(TITLE, elem_id='title')
+        with gr.Column(elem_id='bar'):
+            with gr.Row():
+                study_choice = gr.Dropdown(label='Study', choices=[HERE], value=HERE, elem_id='study', visible=False, scale=1, min_width=140)
+                recipe_choice = gr.Dropdown(label='Recipe', choices=[ALL], value=ALL, elem_id='recipe', scale=1, min_width=110)
+                seed_choice = gr.Dropdown(label='Seeds', choices=[MEAN], value=MEAN, elem_id='seed', scale=1, min_width=125)
+                weights_choice = gr.Dropdown(label='Weights', choices=list(WEIGHTS), value=WEIGHTS[0], elem_id='weights', scale=1, min_width=140)
+                step_choice = gr.Slider(0, 1, value=0, step=1, label='Step', elem_id='step', scale=4, min_width=160)
+                play = gr.Button('▶', elem_id='play', scale=0, min_width=48)
+            arm_choice = gr.CheckboxGroup(label='Arms', show_label=False, choices=[], elem_id='arms')
+            colours_html = gr.HTML(visible='hidden')
         said = gr.HTML(elem_id='status')
-        names = gr.CheckboxGroup(label='Runs', choices=[], elem_id='runs')
-        curve_plot = gr.Plot(show_label=False, elem_id='curves')
-        with gr.Row(equal_height=True):
-            probe = gr.Radio(label='Probe image (held out)', choices=[], scale=2, elem_id='probe')
-            step = gr.Slider(0, 1, value=0, step=1, label='Step (all columns)', scale=3, elem_id='step')
-        legend = gr.HTML(elem_id='legend')
-        grid_plot = gr.Plot(show_label=False, elem_id='grid')
-        gr.Markdown(HOW_TO_READ)
-        with gr.Accordion("Pseudo-labels of the target's training frames, round by round", visible=False, elem_id='rounds') as labelled:
-            frame = gr.Dropdown(label='Target training frame', choices=[], elem_id='frame')
-            rounds_plot = gr.Plot(show_label=False, elem_id='labels')
-        scores = gr.Dataframe(label='mIoU on held-out target frames, stability, cost', interactive=False, wrap=True, elem_id='scores')
-        known = gr.State([])  # the runs that were there when all was last drawn
-        news = gr.State()     # the folder's signature
+        with gr.Tabs(elem_id='tabs') as tabs:
+            with gr.Tab('Verdict', id='verdict') as verdict_tab:
+                sentences_html, cards_html = gr.HTML(elem_id='sentences'), gr.HTML(elem_id='cards')
+                trade_plot = gr.Plot(label='Quality against stability and cost', elem_id='trade')
+                difference_plot = gr.Plot(label='Paired differences to EMA with 95% intervals', elem_id='differences', visible=False)
+                scores = gr.Dataframe(label='All numbers: held-out target frames, stability, cost', interactive=False, elem_id='scores')
+                class_table = gr.Dataframe(label='IoU by class', interactive=False, elem_id='classes')
+            with gr.Tab('Stability', id='stability') as stability_tab:
+                measure_choice = gr.Dropdown(label='Measures', choices=[('target mIoU', 'target_miou'), ('labels flipped', 'flip_rate')],
+                                             value=FIRST_MEASURES, multiselect=True, elem_id='measures')
+                curve_plot = gr.Plot(show_label=False, elem_id='curves')
+                heat_arm = gr.Dropdown(label='IoU of each class over the steps of', choices=[], elem_id='heat-arm')
+                heat_plot = gr.Plot(show_label=False, elem_id='heat')
+            with gr.Tab('Pictures', id='pictures') as pictures_tab:
+                picture_view = gr.HTML(value={}, html_template='<div class="pictures"></div>', js_on_load=(STATIC/'pictures.js').read_text(),
+                                       apply_default_css=False, elem_id='pictures')
+                with gr.Accordion("Pseudo-labels of the target's training frames, round by round", visible=False, elem_id='rounds') as labelled:
+                    frame_choice = gr.Dropdown(label='Target training frame', choices=[], elem_id='frame')
+                    rounds_plot = gr.Plot(show_label=False, elem_id='labels')
+            with gr.Tab('Cost', id='cost') as cost_tab: cost_plot = gr.Plot(show_label=False, elem_id='cost')
+            with gr.Tab('Export', id='export') as export_tab: exports = gr.HTML(elem_id='export')
+        tab_state, known_arms = gr.State(TABS[0]), gr.State()
+        known_signature, news = gr.State(), gr.State()
+
+        bar = [study_choice, recipe_choice, arm_choice, seed_choice, weights_choice, step_choice]
+        view = [tab_state, *bar, measure_choice, heat_arm, frame_choice]
+        shown = [said, sentences_html, cards_html, trade_plot, difference_plot, class_table, scores, curve_plot, heat_arm, heat_plot,
+                 picture_view, labelled, frame_choice, rounds_plot, cost_plot, exports]
+        controls = [recipe_choice, arm_choice, seed_choice, weights_choice, step_choice, colours_html, known_arms, measure_choice]
+        quiet = dict(show_progress='hidden', api_visibility='private')
+        demo.load(open_page, None, [study_choice, tab_state, tabs, known_signature, *controls, *shown], **quiet)
 
         # Every two seconds a poll asks for the signature, and only a new one draws anything. A poll must not name the controls among its outputs:
         # Gradio makes each of them anew for the visitor, even if it is told to skip them, and keeps them all.
-        for event in (demo.load, gr.Timer(2).tick):
-            event(lambda: signature(root), None, news, show_progress='hidden', api_visibility='private')
-        news.change(refresh, [names, probe, step, frame, known],
-                    [names, probe, step, curve_plot, grid_plot, scores, said, legend, labelled, frame, rounds_plot, known],
-                    show_progress='hidden', api_visibility='private')
-        names.input(redraw, [names, probe, step, frame], [curve_plot, grid_plot, scores, said, rounds_plot], show_progress='hidden', api_name='compare')
-        gr.on([probe.input, step.input], grid, [names, probe, step], grid_plot, show_progress='hidden', trigger_mode='always_last', api_name='grid')
-        frame.input(rounds, [names, frame], rounds_plot, show_progress='hidden', trigger_mode='always_last', api_name='rounds')
+        def poll(study, known): return gr.skip() if (now := known_runs.signature(study)) == known else now
+        gr.Timer(2).tick(poll, [study_choice, known_signature], news, **quiet)
+        news.change(lambda news: news, news, known_signature, **quiet).then(refresh, [*view, known_arms], [*controls, *shown], **quiet)
+
+        gr.on([arm_choice.input, seed_choice.input, weights_choice.input, measure_choice.input, heat_arm.input, frame_choice.input],
+              draw, view, shown, trigger_mode='always_last', **quiet)
+        for choice in (study_choice, recipe_choice): choice.input(refresh, [*view, known_arms], [*controls, *shown], **quiet)
+        for tab, name in ((verdict_tab, 'verdict'), (stability_tab, 'stability'), (pictures_tab, 'pictures'), (cost_tab, 'cost'), (export_tab, 'export')):
+            tab.select(partial(select, name), [known_arms, *view[1:]], [tab_state, *shown], **quiet)
+
+        # in the browser alone: the step goes to the pictures, what is chosen into the address
+        in_page = dict(fn=None, api_visibility='private')
+        step_choice.input(inputs=step_choice, js='step => { window.lora_da_bench.shown(step) }', **in_page)
+        gr.on([c.input for c in bar[:-1]], inputs=bar[:-1], js='(...chosen) => { window.lora_da_bench.remember(...chosen) }', **in_page)
+        play.click(js='() => { window.lora_da_bench.play() }', **in_page)
+
+        # the same by programs
+        def verdict_of(study: str = HERE) -> dict:
+            "Sentences and numbers by arm"
+            runs, skipped = known_runs.all(study)
+            rows, references = known_runs.rows(runs), reference_scores(runs)
+            return dict(sentences=sentences(rows, references), arms=arm_numbers(rows, references=references).T.to_dict(), skipped=skipped)
+        def curves_of_measure(study: str = HERE, measure: str = 'target_miou', weights: str = 'scored') -> dict:
+            "A measure by arm, seed and step"
+            runs, _ = known_runs.all(study)
+            return {arm: {str(seed): {str(step): v for step, v in points.dropna().items()} for seed, points in seed_curves(of, measure, weights).items()}
+                    for arm, of in adaptations(runs).items()}
+        def pictures_of(study: str = HERE, seed: int = 0, step: int = 10**9) -> dict:
+            "Addresses of pictures, steps, scores, classes and colours of a seed's runs"
+            runs, _ = known_runs.all(study)
+            return picture_index(study, [run for of in adaptations(runs).values() for run in of if run['seed'] == seed], runs, step)
+        for endpoint, name in ((verdict_of, 'verdict'), (curves_of_measure, 'curves'), (pictures_of, 'pictures')): gr.api(endpoint, api_name=name)
+    demo.known_runs = known_runs
     return demo
 
 
+TABS = 'verdict', 'stability', 'pictures', 'cost', 'export'
+FIRST_MEASURES = ['target_miou', 'flip_rate']
 LOOPBACK = re.compile(r'(127\.0\.0\.1|localhost|\[::1\])(:\d+)?', re.IGNORECASE)
 
 
@@ -167,10 +279,33 @@ class ThisMachineOnly:
         await self.app(scope, receive, send)
 
 
+def add_exports(page: FastAPI, known_runs: Runs):
+    "Addresses of what can be taken away"
+    def of(study):
+        try: folder = known_runs.folder(study)
+        except BadInput: return None
+        runs, skipped = known_runs.all(study)
+        return folder, runs, known_runs.rows(runs), skipped
+
+    @page.get('/export/{study}/report.html')
+    def report(study: str):
+        if not (found := of(study)): return Response(status_code=404)
+        folder, runs, rows, skipped = found
+        return Response(html_report(runs, rows, folder.resolve().name, skipped), media_type='text/html')
+
+    @page.get('/export/{study}/scores.csv')
+    def table(study: str):
+        if not (found := of(study)): return Response(status_code=404)
+        return Response(number_table(found[2], known_measures(found[1])).to_csv(index=False), media_type='text/csv')
+
+
 def serve(demo: gr.Blocks, server: socket.socket):
     "Serve the app on a listening socket until Ctrl-C, which raises `KeyboardInterrupt`"
     page = FastAPI(middleware=[Middleware(ThisMachineOnly)], docs_url=None, redoc_url=None, openapi_url=None)
-    gr.mount_gradio_app(page, demo, path='/', theme=THEME, footer_links=[], run_history=False, ssr_mode=False)
+    page.include_router(picture_routes(lambda study, run: within(demo.known_runs.folder(study), run)))
+    add_exports(page, demo.known_runs)
+    head = f'<style>{CARDS_CSS}</style><script>{(STATIC/"bar.js").read_text()}</script>'
+    gr.mount_gradio_app(page, demo, path='/', theme=THEME, css_paths=STATIC/'app.css', head=head, footer_links=[], run_history=False, ssr_mode=False)
     demo._queue.sleep_when_free = .05  # seconds; Gradio's own, a thousandth, takes 7% of a core from the training beside it
     uvicorn.Server(uvicorn.Config(page, log_level='critical', timeout_graceful_shutdown=1)).run(sockets=[server])
 

@@ -15,57 +15,157 @@ import pytest
 from conftest import command
 from damage import PART, RUN
 
-SOURCES = "() => document.querySelector('#grid .js-plotly-plot')?.data.map(t => t.source ?? '').join()"
-POINTS = "() => document.querySelector('#curves .js-plotly-plot')._fullData.map(t => t.x.length)"
+CELLS = "() => [...document.querySelectorAll('#pictures .grid .cell')].map(c => c.querySelector('canvas').toDataURL())"
+COLUMNS = "() => document.querySelectorAll('#pictures .column').length"
+POINTS = "() => document.querySelector('#curves .js-plotly-plot')._fullData.filter(t => t.showlegend).map(t => t.x.length)"
 
 
 @pytest.fixture
 def open_page(browser, serve):
-    def open(folder, fresh=False):
+    def open(folder, fresh=False, address='', **size):
         url, seconds = serve(folder, fresh)
-        page = browser.new_page(viewport=dict(width=1400, height=1900))
-        page.problems, page.elsewhere = [], []
+        page = browser.new_page(viewport=dict(width=1440, height=1100) | size)
+        page.problems, page.elsewhere, page.url_of_app = [], [], url
         page.on('pageerror', lambda e: page.problems.append(str(e)))
         def route(r):
             if r.request.url.startswith((url, 'data:', 'blob:')): r.continue_()
             else: page.elsewhere.append(r.request.url); r.abort()
         page.route('**/*', route)
-        page.goto(url)
+        page.goto(url + address)
         return page, seconds
     return open
 
 
-def drawn(page): page.wait_for_function("() => document.querySelector('#grid .js-plotly-plot')?.data?.length > 0", timeout=30_000)
+def drawn(page, of=''): page.wait_for_function("of => document.querySelector('#pictures .pictures')?.dataset.drawn?.includes(of)", arg=of, timeout=30_000)
 
 
-def test_the_slider_moves_all_columns(open_page, quickstart, tmp_path):
+def tab(page, name): page.locator('#tabs button[role=tab]', has_text=name).first.click()
+
+
+def says(page, place, text): page.wait_for_function("([place, text]) => document.querySelector(place)?.innerText?.includes(text)", arg=[place, text], timeout=30_000)
+
+
+def test_the_verdict_is_the_front_page(open_page, quickstart, tmp_path):
+    "What adaptation gained and what is best, above the fold; the view lives in the address"
     page, seconds = open_page(quickstart, fresh=True)
-    drawn(page)
+    page.wait_for_selector('.card', timeout=30_000)
     assert seconds < 20   # the aim is 5 s; a busy machine gets room
-    assert page.evaluate("() => document.querySelector('#grid .js-plotly-plot').data.length") == 25   # 5 runs x 5 pictures
-    newest = page.evaluate(SOURCES).split(',data:')
-    slider = page.locator('#step input[type=range]')
-    assert slider.input_value() == '12'   # it opens on the newest
-    for _ in range(2): slider.press('ArrowLeft')
-    assert slider.input_value() == '0'
-    page.wait_for_function("() => document.querySelector('#grid')?.innerText?.includes('step 0')")
-    first = page.evaluate(SOURCES).split(',data:')
-    changed = [a != b for a, b in zip(newest, first)]
-    assert len(first) == 25 and sum(changed) >= 6   # pseudo-labels and segmentations of the adaptations
-    page.screenshot(path=tmp_path/'app.png', full_page=True)
+    assert page.locator('.card').count() == 4 and page.locator('.card').first.bounding_box()['y'] < 900
+    assert page.locator('.card .best').count() >= 4
+    said = page.locator('#sentences').inner_text()
+    assert 'above its start' in said or 'No adaptation beat' in said
+    for card in page.locator('.card').all():   # whoever ended below its start is told so
+        assert ('below its start' in card.inner_text()) == (card.locator('.below').count() == 1)
+    page.wait_for_selector('#trade .js-plotly-plot')
+    page.screenshot(path=tmp_path/'verdict.png')
+    page.locator('#arms label', has_text='plain none').click()
+    page.wait_for_function("() => document.querySelectorAll('.card').length == 3")
+    tab(page, 'Stability')
+    page.wait_for_selector('#curves .js-plotly-plot')
+    assert 'tab=stability' in page.url and 'mixed-ema' in page.url and 'plain-none' not in page.url
+    page.goto(page.url)   # the link opens the same view
+    page.wait_for_function("() => document.querySelector('#curves .js-plotly-plot')?._fullData?.filter(t => t.showlegend).length == 3", timeout=30_000)
+    assert not page.locator('#arms label', has_text='plain none').locator('input').is_checked()
     assert not page.problems and not page.elsewhere
 
 
-def test_unticking_a_run_takes_its_column_away(open_page, quickstart):
-    page, _ = open_page(quickstart)
+def test_the_slider_moves_all_columns(open_page, quickstart, tmp_path):
+    page, _ = open_page(quickstart, address='?tab=pictures')
+    drawn(page, '12/')   # it opens on the newest
+    assert page.evaluate(COLUMNS) == 4
+    newest, requests = page.evaluate(CELLS), []
+    assert len(newest) == 2 + 4 * 3
+    slider = page.locator('#step input[type=range]')
+    for _ in range(2): slider.press('ArrowLeft')
+    drawn(page, '0/')
+    first = page.evaluate(CELLS)
+    assert sum(a != b for a, b in zip(newest, first)) >= 6   # pseudo-labels and segmentations of the adaptations
+    assert 'step=0' in page.url and 'step 0' in page.locator('#pictures .column').first.inner_text()
+    page.on('request', lambda r: requests.append(r.url) if '/pictures/' in r.url else None)
+    for _ in range(2): slider.press('ArrowRight')
+    drawn(page, '12/')
+    assert page.evaluate(CELLS) == newest and not requests   # what was seen once comes from memory
+    page.screenshot(path=tmp_path/'pictures.png', full_page=True)
+    assert not page.problems and not page.elsewhere
+
+
+def test_pictures_are_what_the_store_holds(open_page, quickstart):
+    "Each layer against NumPy: colours of the segmentation, pixels that are wrong, that differ, that flipped"
+    import numpy as np
+    from lora_da_bench.evidence.run_store import read_config, read_snapshot
+    page, _ = open_page(quickstart, address='?tab=pictures&step=12')
+    drawn(page, '12/')
+    for layer in ('differs from', 'flipped since'): page.locator('#pictures .chip', has_text=layer).click()
     drawn(page)
-    page.locator('#runs label', has_text='mixed-none-seed0').click()
-    page.wait_for_function("() => document.querySelector('#grid .js-plotly-plot').data.length === 20")
-    page.locator('#probe label', has_text='01').click()
-    before = page.evaluate(SOURCES)
-    page.wait_for_timeout(3000)   # a tick of the timer must not bring it back
-    assert page.evaluate("() => document.querySelector('#grid .js-plotly-plot').data.length") == 20 and before
+    page.wait_for_function("() => [...document.querySelectorAll('#pictures .grid .cell')].every(c => c.drawn)")
+    name = page.evaluate("() => document.querySelector('#pictures').querySelectorAll('.column')[1].querySelector('b').innerText")
+    pixels = lambda layer, column: np.array(page.evaluate("([l, c]) => [...document.querySelector(`#pictures .cell[data-layer=${l}][data-column='${c}']`).drawn.data]", [layer, column])).reshape(-1, 4)[:, :3]
+    label = page.evaluate("() => [...document.querySelectorAll('#arms label')].filter(l => l.querySelector('input').checked).map(l => l.innerText.trim())")
+    folders = [quickstart/f"{text.replace(' ', '-')}-seed0" for text in label]
+    assert len(folders) == 4 and name
+    prediction, truth = (np.asarray(read_snapshot(folders[1], *place)).ravel() for place in (('step-000012', '00-prediction'), ('label', '00')))
+    palette = np.array([*read_config(folders[1])['palette'], *[(0, 0, 0)] * 256])
+    assert (pixels('prediction', 1) == palette[prediction]).all()
+    red = (pixels('errors', 1) == (214, 39, 40)).all(1)
+    assert (red == ((prediction != truth) & (truth != 255))).all() and red.any()
+    other = np.asarray(read_snapshot(folders[0], 'step-000012', '00-prediction')).ravel()
+    assert ((pixels('differs', 1) == (148, 33, 146)).all(1) == (prediction != other)).all()
+    now, before = (np.asarray(read_snapshot(folders[1], step, '00-pseudo')).ravel() for step in ('step-000012', 'step-000006'))
+    assert ((pixels('flipped', 1) == (0, 114, 178)).all(1) == (now != before)).all()
     assert not page.problems
+
+
+def test_zoom_wipe_and_classes(open_page, quickstart, tmp_path):
+    page, _ = open_page(quickstart, address='?tab=pictures')
+    drawn(page)
+    transforms = "() => [...new Set([...document.querySelectorAll('#pictures .grid canvas')].map(c => c.style.transform))]"
+    cell = page.locator('#pictures .column .cell').first
+    cell.hover()
+    page.mouse.wheel(0, -300)
+    zoom, = page.evaluate(transforms)   # one for all
+    assert 'scale(2.1' in zoom
+    page.wait_for_function("() => [...document.querySelectorAll('#pictures .column')].every(c => c.innerText.includes('teacher'))")
+    says(page, '#pictures .once', 'truth: ')
+    page.locator('#step input[type=range]').press('ArrowLeft')
+    drawn(page, '6/')
+    assert page.evaluate(transforms) == [zoom]   # it survives the step
+    cell.dblclick()
+    for column in (0, 1): page.locator(f'#pictures .cell[data-layer=prediction][data-column="{column}"] .pick').click(force=True)
+    page.wait_for_selector('#pictures .stack canvas')
+    page.locator('#pictures .over input').fill('.25')
+    assert page.evaluate("() => document.querySelectorAll('#pictures .stack canvas')[1].style.clipPath") == 'inset(0px 0px 0px 25%)'
+    road, before = page.locator('#pictures .legend .chip').first, page.evaluate(CELLS)
+    road.click()
+    drawn(page)
+    page.wait_for_function(f"before => JSON.stringify(({CELLS})()) != before", arg=json.dumps(before, separators=(',', ':')))
+    assert road.get_attribute('aria-pressed') == 'true'
+    page.locator('#pictures select').first.select_option('blind')
+    page.locator('#pictures select').last.select_option('errors')
+    page.wait_for_function("() => document.querySelector('#pictures .thumbs')?.innerText.includes('%')")
+    page.screenshot(path=tmp_path/'wipe.png', full_page=True)
+    assert not page.problems
+
+
+def test_unticking_an_arm_takes_its_column_away(open_page, quickstart):
+    page, _ = open_page(quickstart, address='?tab=pictures')
+    drawn(page)
+    page.locator('#arms label', has_text='mixed none').click()
+    page.wait_for_function(f"() => ({COLUMNS})() === 3")
+    page.locator('#pictures .thumb', has_text='01').click()
+    drawn(page, '/01')
+    page.wait_for_timeout(3000)   # a tick of the timer must not bring it back
+    assert page.evaluate(COLUMNS) == 3 and not page.problems
+
+
+def test_a_click_on_a_curve_sets_the_step(open_page, quickstart):
+    page, _ = open_page(quickstart, address='?tab=stability')
+    page.wait_for_selector('#curves .step-line')
+    at = page.evaluate("() => { const r = document.querySelector('#curves .points path').getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }")
+    page.mouse.move(*at)
+    page.wait_for_timeout(300)
+    page.mouse.click(*at)
+    page.wait_for_function("() => document.querySelector('#step input[type=range]').value == '0'", timeout=5000)
+    assert 'step=0' in page.url and not page.problems
 
 
 def test_it_grows_while_a_run_is_training(open_page, runs, tmp_path):
@@ -73,27 +173,42 @@ def test_it_grows_while_a_run_is_training(open_page, runs, tmp_path):
     shutil.copytree(runs, folder.parent, ignore=lambda d, names: {'step-000012', 'adapter.safetensors'} & set(names) if 'lora' in d else set())
     lines = (whole/'metrics.jsonl').read_text().splitlines()
     (folder/'metrics.jsonl').write_text('\n'.join(l for l in lines if json.loads(l)['step'] <= 6) + '\n')
-    page, _ = open_page(folder.parent)
-    drawn(page)
+    page, _ = open_page(folder.parent, address='?tab=stability')
+    page.wait_for_selector('#curves .js-plotly-plot')
+    says(page, '#status', 'mixed-lora-seed0 6 / 12')
     before = page.evaluate(POINTS)
-    page.wait_for_function("() => document.querySelector('#status')?.innerText?.includes('mixed-lora-seed0 6 / 12')")
     (folder/'metrics.jsonl').write_text('\n'.join(lines) + '\n')   # in the order in which training writes
     shutil.copytree(whole/'snapshots/step-000012', folder/'snapshots/step-000012')
-    page.wait_for_function("before => document.querySelector('#curves .js-plotly-plot')._fullData.map(t => t.x.length).join() !== before.join()", arg=before)
-    from lora_da_bench.evidence.measures import MEASURES
-    assert sum(page.evaluate(POINTS)) == sum(before) + sum(m.panel for m in MEASURES.values())
-    page.wait_for_function("() => document.querySelector('#status')?.innerText?.includes('All runs are done')")
+    page.wait_for_function(f"before => ({POINTS})().join() !== before.join()", arg=before)
+    assert sum(page.evaluate(POINTS)) == sum(before) + 1
+    says(page, '#status', 'All runs are done')
     assert not page.problems
 
 
 def test_empty_foreign_and_damaged_folders(open_page, runs, tmp_path):
-    page, _ = open_page(tmp_path)   # `runs` is in it, and is no run: told, not crashed
-    page.wait_for_function("() => document.querySelector('#status')?.innerText?.includes('not a run')")
-    (tmp_path/'fresh').mkdir()
-    page, _ = open_page(tmp_path/'fresh')
-    page.wait_for_function("() => document.querySelector('#status')?.innerText?.includes('Waiting for the first run')")
+    page, _ = open_page(tmp_path)   # `runs` holds runs: a study
+    page.wait_for_selector('.card', timeout=30_000)
+    (tmp_path/'fresh/foreign').mkdir(parents=True)
+    page, _ = open_page(tmp_path/'fresh')   # what is no run is told, not crashed
+    says(page, '#status', 'not a run')
+    (tmp_path/'fresh/foreign').rmdir()
+    page, _ = open_page(tmp_path/'fresh', address='?tab=pictures')
+    says(page, '#status', 'No runs yet')
     shutil.copytree(runs/'source-seed0', tmp_path/'fresh/source-seed0')   # the first run appears
     drawn(page)
+    assert not page.problems
+
+
+def test_studies_are_chosen(open_page, runs, tmp_path):
+    "Runs of two folders below one: each a study, and a link names it"
+    for name, arm in (('one', 'mixed-ema'), ('two', 'mixed-lora')): shutil.copytree(runs/f'{arm}-seed0', tmp_path/f'both/{name}/{arm}-seed0')
+    page, _ = open_page(tmp_path/'both')
+    page.wait_for_selector('.card')
+    assert 'mixed-ema' in page.locator('.card').inner_text()
+    page.locator('#study input').click()
+    page.get_by_role('option', name='two').click()
+    page.wait_for_function("() => document.querySelector('.card').innerText.includes('mixed-lora')")
+    page.wait_for_function("() => location.search.includes('study=two')")
     assert not page.problems
 
 
@@ -116,13 +231,16 @@ def test_a_measure_of_a_plugin_is_shown_without_the_plugin(open_page, quickstart
         (run/'measures.json').write_text(json.dumps(known | {measure: dict(title=title, form='.2f', better='down')}))
         with open(run/'metrics.jsonl', 'a') as file:
             for step in (0, 12): file.write(json.dumps(dict(step=step, name=measure, value=1.25)) + '\n')
-    page, _ = open_page(tmp_path/'runs')
-    drawn(page)
-    for place, number in (('#curves', ''), ('#scores', '1.25')):
-        page.wait_for_function(f"() => document.querySelector('{place}').innerText.includes('entropy')")
-        said = page.locator(place).inner_text()
-        assert 'src=x onerror=document.title=1>' in said and number in said, place
-        assert page.locator(f'{place} img[src=x]').count() == 0
+    page, _ = open_page(tmp_path/'runs', address='?tab=stability')
+    page.wait_for_selector('#curves .js-plotly-plot', timeout=30_000)
+    page.locator('#measures input').click()
+    options = page.locator('[role=option]')
+    assert any('label entropy' in text for text in options.all_inner_texts())
+    for text in ('label entropy', 'onerror'): options.filter(has_text=text).first.click()
+    says(page, '#curves', 'label entropy')
+    tab(page, 'Verdict')
+    says(page, '#scores', '1.25')
+    for place in ('#measures', '#curves', '#scores'): assert page.locator(f'{place} img[src=x]').count() == 0
     page.screenshot(path=tmp_path/'plugin.png', full_page=True)
     assert page.title() == 'lora_da_bench' and not page.problems
 
@@ -131,7 +249,7 @@ def test_labels_round_by_round(cli, open_page, published, small_published, tmp_p
     "What passes from round to round can be looked at, frame by frame"
     train = 'train', '--preset', small_published(rounds=2), '--root', published, '--stabilizer', 'lora', '--out', tmp_path/'out'
     assert cli(*train)[0] == 0
-    page, _ = open_page(tmp_path/'out')
+    page, _ = open_page(tmp_path/'out', address='?tab=pictures')
     pictures = "() => document.querySelector('#labels .js-plotly-plot')?.data?.map(t => t.source ?? '')"
     page.wait_for_function(f"() => ({pictures})()?.length > 0", timeout=30_000)
     assert len(page.evaluate(pictures)) == 12   # 3 rounds x input, truth, labels, errors
@@ -139,7 +257,7 @@ def test_labels_round_by_round(cli, open_page, published, small_published, tmp_p
     frame = page.locator('#frame input')
     shown = frame.input_value()
     frame.click()
-    page.get_by_role('option').nth(1).click()
+    page.locator('ul[role=listbox] [role=option]').nth(1).click()
     page.wait_for_function(f"() => ({pictures})()?.length == 3", timeout=30_000)   # for this one only the labels were kept
     assert frame.input_value() != shown and not page.problems and not page.elsewhere
 
@@ -155,18 +273,18 @@ def test_ten_damaged_runs_beside_a_good_one(open_page, quickstart, tmp_path):
         (RUN[kind][0] if kind in RUN else PART[kind])(run)
     shutil.copytree(quickstart/'mixed-lora-seed0', tmp_path/'runs/mixed-lora-seed0')
     page, _ = open_page(tmp_path/'runs')
-    drawn(page)
+    page.wait_for_selector('.card', timeout=30_000)
     skipped, kept = [i for i, kind in enumerate(TEN) if kind in RUN], [i for i, kind in enumerate(TEN) if kind in PART]
-    said, choices = page.locator('#status').inner_text(), page.locator('#runs').inner_text()
+    said, scores = page.locator('#status').inner_text(), page.locator('#scores').inner_text()
     assert said.count('Skipped:') == len(skipped) == 6
-    for i in skipped: assert f'mixed-ema-seed{i + 10}' in said and f'mixed-ema-seed{i + 10}' not in choices
-    for i in kept: assert f'mixed-ema-seed{i + 10}' in choices and f'mixed-ema-seed{i + 10}' not in said
-    assert 'mixed-lora-seed0' in choices and 'mixed-lora-seed0' not in said
-    pictures = page.evaluate("() => document.querySelector('#grid .js-plotly-plot').data.length")
-    assert pictures == 4 * 5   # all but the run without snapshots; what can't be shown says so in its place
-    assert page.locator('#grid').inner_text().count('can’t be read') == page.locator('#grid').inner_text().count('is no label') == 2
-    assert 'lora' in page.locator('#scores').inner_text()
+    for i in skipped: assert f'mixed-ema-seed{i + 10}' in said and f'mixed-ema-seed{i + 10}' not in scores
+    for i in kept: assert f'mixed-ema-seed{i + 10}' in scores and f'mixed-ema-seed{i + 10}' not in said
+    assert 'mixed-lora-seed0' in scores and 'mixed-lora-seed0' not in said
     page.screenshot(path=tmp_path/'damaged.png', full_page=True)
+    tab(page, 'Pictures')
+    drawn(page)
+    shown = page.locator('#pictures').inner_text()   # what can't be shown says so in its place
+    assert shown.count('cut off or damaged') == 2 and 'is no label' in shown and 'no look yet' in shown
     assert not page.problems and not page.elsewhere
 
 
@@ -182,20 +300,62 @@ def test_names_from_files_are_never_markup(open_page, quickstart, tmp_path):
     (tmp_path/'runs'/'<i>diverged<').mkdir()
     shutil.copytree(run, tmp_path/'runs/<i>diverged<', dirs_exist_ok=True)
     (tmp_path/'runs'/'<i>diverged<'/'diverged.json').write_text('{"step": 20, "reason": "loss/source is not finite"}')
-    page, _ = open_page(tmp_path/'runs')
+    page, _ = open_page(tmp_path/'runs', address='?tab=pictures')
     drawn(page)
-    legend = page.locator('#legend').inner_text()
+    legend = page.locator('#pictures .legend').inner_text()
     for name in HOSTILE: assert name in legend
-    for place in ('#curves', '#grid', '#runs', '#scores', '#status'):
-        assert '<i>diverged<' in page.locator(place).inner_text(), place
-        assert page.locator(f'{place} img[src=x]').count() == 0 and page.locator(f'{place} i').count() == 0
     assert 'onerror=document.title=4>: not a run' in page.locator('#status').inner_text()
     assert 'Diverged: <i>diverged< at step 20' in page.locator('#status').inner_text()
-    assert '<i>diverged< (diverged at step 20)' in page.locator('#runs').inner_text()
+    assert '<i>diverged< (diverged at step 20)' in page.locator('#pictures').inner_text().replace('\n', ' ')
+    places = {'Pictures': ['#pictures', '#arms', '#status'], 'Verdict': ['#cards', '#scores', '#trade', '#classes'], 'Stability': ['#curves', '#heat']}
+    for name, of in places.items():
+        tab(page, name)
+        if name != 'Pictures': page.wait_for_selector(f'{of[-1] if name == "Stability" else "#trade .js-plotly-plot"}')
+        page.wait_for_timeout(500)
+        for place in of: assert page.locator(f'{place} img[src=x]').count() == 0 and page.locator(f'{place} i:not([style])').count() == 0, place
+        page.screenshot(path=tmp_path/f'hostile-{name}.png', full_page=True)
+    says(page, '#curves', '<i>diverged<')
     page.locator('#curves .plotly .points path').first.hover(force=True)
     page.wait_for_timeout(500)
+    report = page.request.get(f'{page.url_of_app}/export/~/report.html').text()
+    assert '<i>' not in report and '<img' not in report.split('</script>')[-1]
     assert page.title() == 'lora_da_bench' and not page.problems and not page.elsewhere
-    page.screenshot(path=tmp_path/'hostile.png', full_page=True)
+
+
+def test_the_same_by_programs(serve, quickstart):
+    from gradio_client import Client
+    url, _ = serve(quickstart)
+    client = Client(url, verbose=False)
+    said = client.predict(api_name='/verdict')
+    assert set(said['arms']) == {'plain-none', 'mixed-none', 'mixed-ema', 'mixed-lora'} and said['sentences']
+    curve = client.predict(measure='flip_rate', api_name='/curves')['mixed-ema']['0']
+    assert list(curve) == ['6', '12'] and all(0 <= v <= 1 for v in curve.values())
+    found = client.predict(api_name='/pictures')
+    assert len(found['runs']) == 4 and found['runs'][0]['steps'] == [0, 6, 12]
+
+
+def test_only_pictures_of_runs_are_served(serve, quickstart, tmp_path):
+    "`..`, links out of the folder, absolute paths, odd names, files that are no pictures: nothing"
+    shutil.copytree(quickstart/'mixed-ema-seed0', run := tmp_path/'runs/mixed-ema-seed0')
+    (tmp_path/'secret.png').write_bytes((run/'snapshots/input/00.png').read_bytes())
+    (run/'snapshots/input/07.png').symlink_to(tmp_path/'secret.png')
+    (tmp_path/'runs/linked').symlink_to(tmp_path)
+    url, _ = serve(tmp_path/'runs')
+    port = int(url.rsplit(':')[-1])
+    def status(path):
+        connection = http.client.HTTPConnection('127.0.0.1', port, timeout=20)
+        connection.request('GET', path)
+        answer = connection.getresponse()
+        return answer.status, answer.getheader('content-type'), answer.read()
+    good = status('/pictures/~/mixed-ema-seed0/00/input.png')
+    assert good[:2] == (200, 'image/png')
+    assert status('/pictures/~/mixed-ema-seed0/12/00/prediction.png')[0] == 200
+    for path in ('~/mixed-ema-seed0/07/input', '~/linked/00/input', 'linked/runs/00/input', '~/../00/input', '~/%2e%2e/00/input', '..%2f/x/00/input', '~/mixed-ema-seed0%2f..%2f../00/input',
+                 '~/mixed-ema-seed0/..%2f..%2fsecret/input', '~/mixed-ema-seed0/%2fetc/passwd', '~/mixed-ema-seed0/00/model', '~/mixed-ema-seed0/12/00/input', '~/mixed-ema-seed0/-1/00/prediction',
+                 '~/mixed-ema-seed0/99999999999/00/prediction', '~/mixed-ema-seed0/x/00/prediction', '~/a%00b/00/input', '/etc/00/input'):
+        code, kind, body = status(f'/pictures/{path}.png')
+        assert code in (404, 422) and kind != 'image/png' and str(tmp_path) not in body.decode(errors='replace'), path
+    for path in ('/gradio_api/file=' + str(run/'config.json'), f'/gradio_api/file={tmp_path}/secret.png', '/export/linked/report.html', '/export/../report.html'): assert status(path)[0] in (403, 404), path
 
 
 def test_nobody_else_is_answered(serve, quickstart):
@@ -207,7 +367,7 @@ def test_nobody_else_is_answered(serve, quickstart):
         connection.request(method, path, body, {'Host': f'127.0.0.1:{port}'} | {k.replace('_', '-'): v for k, v in headers.items()})
         answer = connection.getresponse()
         return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
-    assert set(json.loads(ask('/gradio_api/info')[2])['named_endpoints']) == {'/compare', '/grid', '/rounds'}
+    assert set(json.loads(ask('/gradio_api/info')[2])['named_endpoints']) == {'/verdict', '/curves', '/pictures'}
     for host in (f'127.0.0.1:{port}', f'localhost:{port}', f'[::1]:{port}', 'localhost'): assert ask(Host=host)[0] == 200, host
     for host in ('evil.example', f'evil.example:{port}', f'127.0.0.1.evil.example:{port}', f'localhost.evil.example:{port}', f'127.0.0.1:{port}.evil.example', '0.0.0.0', ''):
         for path in ('/', '/config', '/gradio_api/info', '/gradio_api/queue/data?session_hash=x'): assert ask(path, Host=host)[0] == 403, (host, path)

@@ -11,9 +11,10 @@ __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'REGISTRIES', 'comm
            'quickstart', 'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'duration', 'show_estimate',
            'show_unlike_public', 'flat_fields', 'show_rows', 'presets', 'list_presets', 'pretrain', 'check',
            'read_parts', 'first_of_a_kind', 'size_counts', 'show_facts', 'show_shares', 'show_seen_sizes',
-           'show_overlays', 'report', 'show_report', 'show_verdict', 'show_foresight', 'show_columns', 'predict',
-           'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores', 'numbers', 'height_and_width', 'ablation',
-           'Executor', 'study', 'print_table', 'cost', 'measure_in_turns', 'show_prediction', 'show_cost', 'gap']
+           'show_overlays', 'report', 'write_page', 'show_report', 'show_verdict', 'show_foresight', 'show_columns',
+           'predict', 'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores', 'numbers', 'height_and_width',
+           'ablation', 'Executor', 'study', 'print_table', 'cost', 'measure_in_turns', 'show_prediction', 'show_cost',
+           'gap']
 
 # %% ../../nbs/views/71_cli.ipynb #638cc14a
 import hashlib
@@ -600,9 +601,23 @@ def show_overlays(splits: dict):
 def report(
     folder: Annotated[Path, typer.Argument(metavar='DIR', readable=False, help='A folder of runs, or one run.')],
     format: How = Format.table,
+    html: Annotated[Optional[Path], typer.Option(
+        metavar='FILE', help='Write verdict, curves, cost and all numbers as one page that needs no server, too.')] = None,
 ):
     "One row a run: how good, how calm, at what cost."
+    if html is not None and html.suffix != '.html': raise BadInput(f'--html: {html}: expected a name that ends in .html')
     show_report(folder, format)
+    if html is not None: write_page(folder, html)
+
+# %% ../../nbs/views/71_cli.ipynb #368f3c0e
+def write_page(folder: Path, path: Path):
+    "Write a report as one HTML file"
+    from lora_da_bench.evidence.run_store import find_runs, summaries, write_atomic
+    from lora_da_bench.views.comparison import html_report
+    found, skipped = find_runs(folder)
+    runs = [*found.values()]
+    page = html_report(runs, summaries(runs), Path(folder).resolve().name, skipped)
+    write_atomic(path, lambda p: p.write_text(page, encoding='utf-8'))
 
 # %% ../../nbs/views/71_cli.ipynb #9cc20483
 def show_report(folder: Path, format: Format = Format.table, runs: list[str] | None = None):

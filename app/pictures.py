@@ -1,0 +1,81 @@
+"The pictures of runs: by address for the page's script, and the index from which it knows what there is."
+
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from fastapi import APIRouter, Response
+from PIL import Image
+
+from lora_da_bench.core.errors import BadInput, printable, Unreadable
+from lora_da_bench.evidence.run_store import probes, read_picture, run_label, snapshot_steps, step_folder
+from lora_da_bench.views.comparison import arm_colours, arm_labels, curve, distinct
+
+MOST = 4  # runs at once
+LABELS = {'truth': 'label'}  # what is stored once a probe, and in which folder
+LOOKS = 'prediction', 'pseudo', 'confidence'  # what is stored at every look
+
+
+def within(root: Path, *parts: str) -> Path:
+    "A path below a folder; raises `Unreadable` for one that leads out of it, by `..`, a link or an absolute name"
+    path = root.joinpath(*parts)
+    if any(part in ('', '.', '..') or '/' in part or '\\' in part or '\0' in part for part in parts): raise Unreadable('expected plain names')
+    if not path.resolve().is_relative_to(root.resolve()): raise Unreadable('expected a path below the folder of runs')
+    return path
+
+
+@lru_cache(1024)
+def encoded(path: Path, changed: int, what: str) -> bytes | None:
+    "A stored picture as PNG: the input in colours, labels and confidence as grey values; `changed` is when it was written"
+    if (picture := read_picture(path)) is None: return None
+    if what == 'input': picture = picture.convert('RGB')
+    elif picture.mode not in ('L', 'P'): raise Unreadable(f'{path.name}: is no label')
+    else: picture = Image.fromarray(np.asarray(picture))
+    buffer = BytesIO()
+    picture.save(buffer, 'PNG', compress_level=1)
+    return buffer.getvalue()
+
+
+def picture(folder: Path, probe: str, what: str, step: int | None = None) -> bytes | None:
+    "A picture of a run, None where there is none; raises `BadInput` for one that can't be shown"
+    if not probe.isdecimal(): raise Unreadable('expected the number of a probe')
+    if what in LOOKS and step is not None: place = step_folder(step), f'{probe}-{what}.png'
+    elif what in ('input', *LABELS) and step is None: place = LABELS.get(what, what), f'{probe}.png'
+    else: raise Unreadable(f"expected one of input, truth, and of a step {', '.join(LOOKS)}")
+    path = within(folder, 'snapshots', *place)
+    return encoded(path, path.stat().st_mtime_ns, what) if path.exists() else None
+
+
+def picture_routes(folder_of) -> APIRouter:
+    "Addresses of pictures; `folder_of(study, run)` is a run's folder, and raises `BadInput`"
+    router = APIRouter()
+
+    @router.get('/pictures/{study}/{run}/{probe}/{what}.png')
+    @router.get('/pictures/{study}/{run}/{step}/{probe}/{what}.png')
+    def get(study: str, run: str, probe: str, what: str, step: int | None = None):
+        try: found = picture(folder_of(study, run), probe, what, step)
+        except BadInput as problem: return Response(str(problem).split(': ')[-1], 422, media_type='text/plain')
+        if found is None: return Response(status_code=404)
+        return Response(found, media_type='image/png', headers={'Cache-Control': 'private, max-age=31536000, immutable'})  # `v` names its version
+    return router
+
+
+def picture_index(study: str, runs: list[dict], everything: list[dict], step: int) -> dict:
+    "What the page's script needs to know of the first few runs, as JSON"
+    colours, shown = arm_colours(everything), runs[:MOST]
+    short = dict(zip([run['name'] for run in shown], arm_labels([run['name'] for run in shown])))
+    def entry(run):
+        scores = {str(at): float(score) for at, score in curve(run, 'target_miou').items()}
+        return dict(name=run['name'], label=short[run['name']] + run_label(run).removeprefix(printable(run['name'])), colour=next((c for arm, c in colours.items() if run['name'].startswith(arm)), '#222222'),
+                    steps=snapshot_steps(run['folder']), scores=scores, version=(run['folder']/'config.json').stat().st_mtime_ns,
+                    address=f"/pictures/{quote(study, safe='')}/{quote(run['name'], safe='')}")
+    palette = tuple(map(tuple, shown[0]['palette'])) if shown else ()
+    palettes = dict(dataset=palette, distinct=palettes_of(palette)[0], blind=palettes_of(palette)[1])
+    return dict(runs=[entry(run) for run in shown], more=max(0, len(runs) - MOST), step=step, palettes=palettes,
+                probes=sorted({p for run in shown for p in probes(run['folder'])}), classes=shown[0]['classes'] if shown else [])
+
+
+@lru_cache(32)
+def palettes_of(palette: tuple) -> tuple[list, list]: return distinct(palette), distinct(palette, blind=True)

@@ -1,0 +1,90 @@
+"What the app knows of the folders of runs: each is read again only when its files have changed."
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lora_da_bench.core.errors import BadInput
+from lora_da_bench.evidence.run_store import (ANCHORS, anchors_of, find_runs, labels_folder, read_diverged, read_run, summary,
+    weights_path)
+
+PARTS = 'config.json', 'metrics.jsonl', 'measures.json', 'diverged.json', 'kept.json'
+HERE = '~'  # the study that is the folder itself
+
+
+def stamp(folder: Path) -> tuple:
+    "Differs when anything that `read_run` reads has changed"
+    def of(path):
+        try: return (found := path.stat()).st_mtime_ns, found.st_size
+        except OSError: return None
+    return tuple(of(folder/part) for part in PARTS)
+
+
+def newest_look(folder: Path) -> tuple[str, int]:
+    "The last folder of snapshots, and how many pictures are in it"
+    try:
+        last = max((p.name for p in (folder/'snapshots').iterdir() if p.name.startswith('step-')), default='')
+        return last, sum(1 for _ in (folder/'snapshots'/last).iterdir()) if last else 0
+    except OSError: return '', 0
+
+
+@dataclass
+class Runs:
+    "The studies of a folder: the runs in it, and those in each folder of it that holds runs"
+    root: Path
+    read: dict[Path, tuple[tuple, dict]] = field(default_factory=dict)          # folder -> stamp, run
+    summed: dict[Path, tuple[tuple, dict]] = field(default_factory=dict)        # folder -> stamp and anchors, summary
+    signed: tuple[float, str, tuple] = (0., '', ())                            # when, of which study, its signature
+
+    def run(self, folder: Path) -> dict:
+        "As `read_run`, from memory where nothing has changed"
+        now = stamp(folder)
+        if folder not in self.read or self.read[folder][0] != now: self.read[folder] = now, read_run(folder)
+        return self.read[folder][1]
+
+    def studies(self) -> list[str]:
+        "The names of what can be chosen"
+        def holds_runs(folder):
+            try: return any((p/'config.json').exists() for p in folder.iterdir() if p.is_dir())
+            except OSError: return False
+        try: below = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith('.') and not (p/'config.json').exists())
+        except OSError: below = []
+        found = [name for name in below if holds_runs(self.root/name)]
+        return [HERE, *found] if holds_runs(self.root) or (self.root/'config.json').exists() or not found else found
+
+    def folder(self, study: str) -> Path:
+        "A study's folder; raises `BadInput` for a name that is none of `studies`"
+        if study not in self.studies(): raise BadInput(f'{study}: no such study')
+        return self.root if study == HERE else self.root/study
+
+    def all(self, study: str) -> tuple[list[dict], list[str]]:
+        "A study's runs, and a line for each folder that can't be read; never raises"
+        try: runs, skipped = find_runs(self.folder(study), self.run)
+        except BadInput as problem: return [], [str(problem)]
+        others = {str(self.root/name) for name in self.studies()}   # a study beside runs is not a run that can't be read
+        return [*runs.values()], [line for line in skipped if line.split(': ')[0] not in others]
+
+    def rows(self, runs: list[dict]) -> list[dict]:
+        "A `summary` of every adaptation, from memory where nothing has changed"
+        anchors, rows = anchors_of(runs), []
+        for run in runs:
+            if run['recipe'] in ANCHORS and run['recipe'] == 'source': continue
+            key = stamp(run['folder']), repr(anchors.get(run['seed']))
+            if self.summed.get(run['folder'], (None,))[0] != key: self.summed[run['folder']] = key, summary(run, anchors.get(run['seed']))
+            rows.append(self.summed[run['folder']][1])
+        return rows
+
+    def signature(self, study: str) -> tuple:
+        """Changes when a run has appeared or has been looked at again; not with every step, so that watching costs the training little.
+
+        Asked by every open page every two seconds: within a second all get the same answer."""
+        then, of, known = self.signed
+        if of == study and time.monotonic() - then < 1: return known
+        def sign(folder):
+            try: return (folder.name, (folder/'config.json').exists(), newest_look(folder), weights_path(folder) is not None,
+                         sum(1 for _ in labels_folder(folder).glob('*.png')) // 100, read_diverged(folder) is not None)
+            except (OSError, BadInput) as error: return folder.name, str(error)
+        try: place = self.folder(study); found = tuple(map(sign, [place, *sorted(p for p in place.iterdir() if p.is_dir())]))
+        except (OSError, BadInput) as error: found = (str(error),)
+        self.signed = time.monotonic(), study, found
+        return found

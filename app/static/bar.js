@@ -1,0 +1,54 @@
+// What the bar does in the browser alone: the address, playing, the slider for pictures, and a click on a curve.
+(() => {
+  const bench = window.lora_da_bench ??= {};
+  const slider = () => document.querySelector('#step input[type=range]');
+
+  bench.setStep = step => { const input = slider(); if (!input) return; input.value = step; input.dispatchEvent(new Event('input', { bubbles: true })); };
+  bench.shown = step => { bench.pictures?.setStep?.(step); bench.keep({ step }); bench.mark(step); };
+
+  bench.keep = changes => {   // the view lives in the address, so that a link reopens it
+    const kept = new URLSearchParams(location.search);
+    for (const [key, value] of Object.entries(changes)) {
+      if (value === null || value === undefined || value === '') kept.delete(key);
+      else kept.set(key, Array.isArray(value) ? value.join(',') : value);
+    }
+    history.replaceState(null, '', `?${kept}`);
+  };
+  bench.remember = (study, recipe, arms, seed, weights) => bench.keep({ study, recipe, arms, seed, weights });
+
+  bench.play = () => {
+    if (bench.playing) { clearInterval(bench.playing); bench.playing = null; }
+    else bench.playing = setInterval(() => {
+      const input = slider(), next = +input.value + +input.step;
+      bench.setStep(next > +input.max ? +input.min : next);
+    }, 500);
+    document.querySelector('#play').textContent = bench.playing ? '❚❚' : '▶';
+  };
+
+  bench.mark = step => {   // a line at the step in every figure that has steps
+    for (const plot of document.querySelectorAll('#curves .js-plotly-plot')) {
+      const axis = plot._fullLayout?.xaxis, y = plot._fullLayout?._size;
+      if (!axis || !y) continue;
+      let line = plot.querySelector('.step-line');
+      if (!line) { line = document.createElement('div'); line.className = 'step-line'; plot.append(line); plot.style.position = 'relative'; }
+      Object.assign(line.style, { left: `${axis._offset + axis.d2p(step)}px`, top: `${y.t}px`, height: `${y.h}px`, display: step < axis.range[0] || step > axis.range[1] ? 'none' : 'block' });
+    }
+  };
+
+  document.addEventListener('click', event => {   // a tab that the reader selects
+    const tab = event.target.closest?.('#tabs button[role=tab]');
+    if (tab) bench.keep({ tab: tab.innerText.trim().split(/\s/)[0].toLowerCase() });
+  });
+
+  const hook = () => {
+    for (const plot of document.querySelectorAll('#curves .js-plotly-plot')) {
+      if (plot.dataset.hooked || !plot.on) continue;
+      plot.dataset.hooked = true;
+      plot.on('plotly_click', event => bench.setStep(event.points[0].x));
+      const again = () => slider() && bench.mark(+slider().value);
+      plot.on('plotly_afterplot', again);
+      again();
+    }
+  };
+  new MutationObserver(hook).observe(document, { childList: true, subtree: true });
+})();

@@ -1,0 +1,291 @@
+// The pictures of several runs side by side. `element`, `props` and `watch` come from gr.HTML; `props.value` is what `picture_index` returns.
+// Label maps arrive as grey PNGs whose values are class ids, so everything derived from them is computed here, and a step costs nothing twice.
+
+const LAYERS = {
+  pseudo: 'pseudo-label', prediction: 'segmentation', confidence: 'confidence', errors: 'errors',
+  differs: 'differs from', flipped: 'flipped since', often: 'how often flipped',
+};
+const IGNORE = 255, MOST_BYTES = 2 ** 28, MOST_LOOKS = 20;
+const state = (window.lora_da_bench ??= {}).pictures ??= {
+  step: null, probe: null, layers: ['pseudo', 'prediction', 'errors'], classes: {}, palette: 'dataset', sort: 'order',
+  zoom: { k: 1, x: 0, y: 0 }, picked: [], wipe: .5, with: 0,
+};
+const loaded = new Map();   // address -> promise of {width, height, data}, the oldest first
+let bytes = 0, drawing = 0;
+
+const make = (tag, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+};
+
+// reading
+
+function load(address) {
+  if (loaded.has(address)) { const kept = loaded.get(address); loaded.delete(address); loaded.set(address, kept); return kept; }
+  const promise = (async () => {
+    const answer = await fetch(address);
+    if (!answer.ok) return { problem: answer.status == 404 ? '' : await answer.text() };
+    const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: 'none' });
+    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height), context = canvas.getContext('2d', { willReadFrequently: true });
+    context.drawImage(bitmap, 0, 0);
+    const rgba = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
+    const values = new Uint8Array(bitmap.width * bitmap.height);
+    for (let i = 0; i < values.length; i++) values[i] = rgba[4 * i];
+    const picture = { width: bitmap.width, height: bitmap.height, values, rgba };
+    bytes += 5 * values.length;
+    for (const [old, kept] of loaded) {
+      if (bytes < MOST_BYTES || old == address) break;
+      loaded.delete(old);
+      kept.then(p => { if (p.values) bytes -= 5 * p.values.length; });
+    }
+    return picture;
+  })();
+  loaded.set(address, promise);
+  return promise;
+}
+
+const lastLook = (run, step) => run.steps.filter(s => s <= step).at(-1) ?? null;
+const address = (run, what, step = null) => `${run.address}/${step === null ? '' : `${step}/`}${state.probe}/${what}.png?v=${run.version}`;
+const at = (run, what) => { const look = lastLook(run, state.step); return look === null ? Promise.resolve({ problem: 'no look yet' }) : load(address(run, what, look)); };
+const whole = (...pictures) => pictures.find(p => p.problem !== undefined) ?? (pictures.some(p => p.width != pictures[0].width || p.height != pictures[0].height) ? { problem: 'pictures differ in size' } : null);
+
+// drawing: each layer makes RGBA of what a run says
+
+const colours = () => props.value.palettes[state.palette] ?? props.value.palettes.dataset;
+const chosen = () => { const only = Object.keys(state.classes).filter(c => state.classes[c] == 'only'); return c => c == IGNORE ? false : state.classes[c] == 'hidden' ? false : !only.length || only.includes(String(c)); };
+
+function paint(picture, pixel) {
+  const out = new ImageData(picture.width, picture.height);
+  for (let i = 0; i < picture.values.length; i++) {
+    const [r, g, b] = pixel(i);
+    out.data[4 * i] = r; out.data[4 * i + 1] = g; out.data[4 * i + 2] = b; out.data[4 * i + 3] = 255;
+  }
+  return out;
+}
+
+function labels(picture, sure = null) {
+  const palette = colours(), shown = chosen(), grey = [150, 150, 150], black = [0, 0, 0];
+  return paint(picture, i => {
+    const c = picture.values[i], colour = c == IGNORE ? black : shown(c) ? palette[c] ?? black : grey;
+    if (!sure) return colour;
+    const s = sure.values[i] / 255;
+    return colour.map(v => v * s + 255 * (1 - s));
+  });
+}
+
+const marked = (image, where, colour) => paint(image, i => {
+  if (where(i)) return colour;
+  const grey = .299 * image.rgba[4 * i] + .587 * image.rgba[4 * i + 1] + .114 * image.rgba[4 * i + 2], pale = .45 * grey + .55 * 255;
+  return [pale, pale, pale];
+});
+const heat = s => [255 * Math.min(1, 1.6 * s), 255 * Math.max(0, 1.7 * s - .6), 90 * (1 - s)];   // 0..1, from dark to yellow
+
+const DRAW = {
+  async input(run) { const p = await load(address(run, 'input')); return whole(p) ?? new ImageData(new Uint8ClampedArray(p.rgba), p.width, p.height); },
+  async truth(run) { const p = await load(address(run, 'truth')); return whole(p) ?? labels(p); },
+  async prediction(run) { const p = await at(run, 'prediction'); return whole(p) ?? labels(p); },
+  async pseudo(run) { const [p, sure] = await Promise.all([at(run, 'pseudo'), at(run, 'confidence')]); return whole(p, sure) ?? labels(p, sure); },
+  async confidence(run) { const p = await at(run, 'confidence'); return whole(p) ?? paint(p, i => heat(p.values[i] / 255)); },
+  async errors(run) {
+    const [image, p, truth] = await Promise.all([load(address(run, 'input')), at(run, 'prediction'), load(address(run, 'truth'))]);
+    return whole(image, p, truth) ?? marked(image, i => truth.values[i] != IGNORE && p.values[i] != truth.values[i], [214, 39, 40]);
+  },
+  async differs(run) {
+    const other = props.value.runs[state.with] ?? run;
+    const [image, p, q] = await Promise.all([load(address(run, 'input')), at(run, 'prediction'), at(other, 'prediction')]);
+    return whole(image, p, q) ?? marked(image, i => p.values[i] != q.values[i], [148, 33, 146]);
+  },
+  async flipped(run) {
+    const looks = run.steps.filter(s => s <= state.step), kinds = looks.slice(-2).map(s => load(address(run, 'pseudo', s)));
+    if (kinds.length < 2) return { problem: 'needs two looks' };
+    const [image, before, now] = await Promise.all([load(address(run, 'input')), ...kinds]);
+    return whole(image, before, now) ?? marked(image, i => before.values[i] != now.values[i], [0, 114, 178]);
+  },
+  async often(run) {
+    const looks = run.steps.filter(s => s <= state.step).slice(-MOST_LOOKS);
+    if (looks.length < 2) return { problem: 'needs two looks' };
+    const all = await Promise.all(looks.map(s => load(address(run, 'pseudo', s))));
+    if (whole(...all)) return whole(...all);
+    const flips = new Uint16Array(all[0].values.length);
+    for (let n = 1; n < all.length; n++) for (let i = 0; i < flips.length; i++) flips[i] += all[n].values[i] != all[n - 1].values[i];
+    return paint(all[0], i => heat(flips[i] / (all.length - 1)));
+  },
+};
+
+// the page
+
+const cell = (run, column, layer) => {
+  const canvas = make('canvas', { title: '' }), said = make('span', { className: 'said' });
+  const box = make('figure', { className: 'cell' }, canvas, said);
+  Object.assign(box.dataset, { layer, column });
+  box.draw = async turn => {
+    const drawn = await DRAW[layer](run);
+    if (turn != drawing) return;
+    box.drawn = drawn;
+    said.textContent = drawn.problem ?? '';
+    if (drawn.problem !== undefined) { canvas.getContext('2d').clearRect(0, 0, canvas.width, canvas.height); return; }
+    canvas.width = drawn.width; canvas.height = drawn.height;
+    canvas.getContext('2d').putImageData(drawn, 0, 0);
+  };
+  const picked = state.picked.findIndex(([l, c]) => l == layer && c == column);
+  const pick = make('button', { className: 'pick', textContent: picked < 0 ? 'compare' : `compared ${picked + 1}`, ariaPressed: String(picked >= 0) });
+  pick.setAttribute('aria-label', `Lay ${LAYERS[layer] ?? layer} of ${run.label} over another picture`);
+  pick.onclick = () => {
+    if (picked >= 0) state.picked.splice(picked, 1); else state.picked = [...state.picked, [layer, column]].slice(-2);
+    build();
+  };
+  box.append(pick);
+  return box;
+};
+
+const zoomed = () => { const { k, x, y } = state.zoom; for (const canvas of element.querySelectorAll('.cell canvas')) canvas.style.transform = `translate(${100 * x}%, ${100 * y}%) scale(${k})`; };
+
+function keepInside() {
+  const z = state.zoom;
+  z.k = Math.min(16, Math.max(1, z.k));
+  z.x = Math.min(0, Math.max(1 - z.k, z.x)); z.y = Math.min(0, Math.max(1 - z.k, z.y));
+}
+
+function zoomBy(box, event, factor) {
+  const area = box.getBoundingClientRect(), z = state.zoom, k = z.k;
+  const px = (event.clientX - area.left) / area.width, py = (event.clientY - area.top) / area.height;
+  z.k = Math.min(16, Math.max(1, k * factor));
+  z.x = px - (px - z.x) * z.k / k; z.y = py - (py - z.y) * z.k / k;
+  keepInside(); zoomed();
+}
+
+async function tell(event, box) {   // the class under the pointer, in every column
+  const area = box.getBoundingClientRect(), z = state.zoom;
+  const x = ((event.clientX - area.left) / area.width - z.x) / z.k, y = ((event.clientY - area.top) / area.height - z.y) / z.k;
+  const value = p => p.values[Math.min(p.height - 1, Math.floor(y * p.height)) * p.width + Math.min(p.width - 1, Math.floor(x * p.width))];
+  const name = p => p.problem === undefined ? props.value.classes[value(p)] ?? 'not labelled' : '–';
+  for (const [i, run] of props.value.runs.entries()) {
+    const [p, sure] = await Promise.all([at(run, 'prediction'), at(run, 'confidence')]);
+    const line = element.querySelectorAll(':scope .column .under')[i];
+    if (line) line.textContent = name(p) + (sure.problem === undefined ? ` · teacher ${Math.round(value(sure) / 2.55)}%` : '');
+  }
+  const truth = await load(address(props.value.runs[0], 'truth')), line = element.querySelector('.once .under');
+  if (line) line.textContent = truth.problem === undefined ? `truth: ${name(truth)}` : '';
+}
+
+function follow(box) {
+  let from = null;
+  box.addEventListener('wheel', e => { e.preventDefault(); zoomBy(box, e, Math.exp(-e.deltaY / 400)); }, { passive: false });
+  box.addEventListener('dblclick', () => { state.zoom = { k: 1, x: 0, y: 0 }; zoomed(); });
+  box.addEventListener('pointerdown', e => { if (e.target.tagName == 'BUTTON') return; from = [e.clientX, e.clientY, state.zoom.x, state.zoom.y]; box.setPointerCapture(e.pointerId); });
+  box.addEventListener('pointerup', () => { from = null; });
+  box.addEventListener('pointermove', e => {
+    if (!from) return void tell(e, box);
+    const area = box.getBoundingClientRect();
+    state.zoom.x = from[2] + (e.clientX - from[0]) / area.width; state.zoom.y = from[3] + (e.clientY - from[1]) / area.height;
+    keepInside(); zoomed();
+  });
+}
+
+const chip = (text, pressed, press, colour = null, title = '') => {
+  const made = make('button', { className: 'chip', onclick: press, title }, ...(colour ? [make('i', { style: `background:rgb(${colour})` })] : []), text);
+  made.setAttribute('aria-pressed', pressed);
+  return made;
+};
+
+const select = (label, options, value, change) => {
+  const made = make('select', { onchange: e => change(e.target.value) });
+  for (const [key, text] of options) made.append(make('option', { value: key, textContent: text, selected: key == value }));
+  return make('label', {}, make('span', { textContent: label }), made);
+};
+
+const ORDERS = { order: 'in order', disagreement: 'by disagreement', flips: 'by flips', errors: 'by errors' };
+async function rank(probe) {   // what the thumbnails are sorted by: a share of the pixels of one probe
+  const here = (run, what, step) => load(`${run.address}/${step === null ? '' : `${step}/`}${probe}/${what}.png?v=${run.version}`);
+  const share = (p, q, judged = null) => { if (whole(p, q)) return 0; let n = 0, all = 0; for (let i = 0; i < p.values.length; i++) { if (judged && judged.values[i] == IGNORE) continue; all++; n += p.values[i] != q.values[i]; } return n / Math.max(1, all); };
+  const shares = [], runs = props.value.runs;
+  for (const run of runs) {
+    const looks = run.steps.filter(s => s <= state.step), now = looks.at(-1);
+    if (now === undefined) continue;
+    if (state.sort == 'errors') { const [p, t] = await Promise.all([here(run, 'prediction', now), here(run, 'truth', null)]); shares.push(share(p, t, t)); }
+    else if (state.sort == 'flips') { if (looks.length > 1) shares.push(share(...await Promise.all(looks.slice(-2).map(s => here(run, 'pseudo', s))))); }
+    else { const other = lastLook(runs[0], state.step); if (other !== null && run != runs[0]) shares.push(share(await here(run, 'prediction', now), await here(runs[0], 'prediction', other))); }
+  }
+  return shares.reduce((a, b) => a + b, 0) / Math.max(1, shares.length);
+}
+
+async function thumbnails(row) {
+  const { probes, runs } = props.value;
+  let order = probes.map(probe => [probe, null]);
+  if (state.sort != 'order') { order = await Promise.all(probes.map(async p => [p, await rank(p)])); order.sort((a, b) => b[1] - a[1]); }
+  row.replaceChildren(...order.map(([probe, value]) => {
+    const image = make('img', { src: `${runs[0].address}/${probe}/input.png?v=${runs[0].version}`, alt: `held-out frame ${probe}`, loading: 'lazy' });
+    const made = make('button', { className: 'thumb', onclick: () => { state.probe = probe; build(); } }, image, make('span', { textContent: value === null ? probe : `${probe} · ${(100 * value).toFixed(1)}%` }));
+    made.setAttribute('aria-pressed', probe == state.probe);
+    return made;
+  }));
+}
+
+function over(area) {   // two cells over each other, with a wipe
+  const [[la, ca], [lb, cb]] = state.picked, find = (l, c) => element.querySelector(`.cell[data-layer="${l}"][data-column="${c}"]`);
+  const canvases = [make('canvas'), make('canvas')], slider = make('input', { type: 'range', min: 0, max: 1, step: .005, value: state.wipe });
+  slider.setAttribute('aria-label', 'wipe between the two pictures');
+  const cut = () => { canvases[1].style.clipPath = `inset(0 0 0 ${100 * state.wipe}%)`; };
+  slider.oninput = () => { state.wipe = +slider.value; cut(); };
+  const name = (l, c) => `${LAYERS[l] ?? l}${props.value.runs[c] && LAYERS[l] ? `, ${props.value.runs[c].label}` : ''}`;
+  area.replaceChildren(make('p', { textContent: `left: ${name(la, ca)} · right: ${name(lb, cb)}` }), make('div', { className: 'stack' }, ...canvases), slider);
+  area.draw = () => {
+    [[la, ca], [lb, cb]].forEach(([l, c], i) => {
+      const drawn = find(l, c)?.drawn;
+      if (!drawn || drawn.problem !== undefined) return;
+      canvases[i].width = drawn.width; canvases[i].height = drawn.height;
+      canvases[i].getContext('2d').putImageData(drawn, 0, 0);
+    });
+    cut();
+  };
+}
+
+async function draw() {
+  const turn = ++drawing, runs = props.value?.runs ?? [];
+  element.querySelectorAll('.column').forEach((column, i) => {
+    const look = lastLook(runs[i], state.step), score = runs[i].scores[look];
+    column.querySelector('.at').textContent = look === null ? 'no look yet' : `step ${look}${score === undefined ? '' : ` · mIoU ${score.toFixed(3)}`}`;
+  });
+  await Promise.all([...element.querySelectorAll('.grid .cell')].map(box => box.draw(turn)));
+  if (turn != drawing) return;
+  element.querySelector('.over')?.draw?.();
+  element.firstElementChild.dataset.drawn = `${state.step}/${state.probe}`;   // all of it is drawn
+}
+
+function build() {
+  const root = element.querySelector('.pictures'), value = props.value;
+  if (!root || !value?.runs) return;   // nothing has arrived yet
+  if (!value.runs.length) { root.replaceChildren(make('p', { className: 'empty', textContent: 'No pictures yet: choose a run above, or wait for the first look of one that trains.' })); return; }
+  if (!value.probes.includes(state.probe)) state.probe = value.probes[0] ?? null;
+  state.step ??= value.step;
+  state.picked = state.picked.filter(([layer, column]) => column < value.runs.length && (!LAYERS[layer] || state.layers.includes(layer)));
+  const toggled = (list, key) => list.includes(key) ? list.filter(k => k != key) : Object.keys(LAYERS).filter(k => k == key || list.includes(k));
+  const tools = make('div', { className: 'tools' },
+    ...Object.entries(LAYERS).map(([key, text]) => chip(text, state.layers.includes(key), () => { state.layers = toggled(state.layers, key); build(); })),
+    ...(state.layers.includes('differs') ? [select('other run', value.runs.map((run, i) => [i, run.label]), state.with, i => { state.with = +i; build(); })] : []),
+    select('colours', [['dataset', "the dataset's"], ['distinct', 'told apart'], ['blind', 'colour-blind safe']], state.palette, p => { state.palette = p; build(); }),
+    select('frames', Object.entries(ORDERS), state.sort, s => { state.sort = s; build(); }));
+  const next = { undefined: 'only', only: 'hidden', hidden: undefined };
+  const legend = make('div', { className: 'legend' }, ...value.classes.map((name, c) => {
+    const made = chip(name, state.classes[c] == 'only', () => { state.classes[c] = next[state.classes[c]]; build(); }, colours()[c], 'once: only this class, twice: all but this one');
+    if (state.classes[c] == 'hidden') made.classList.add('hidden-class');
+    return made;
+  }));
+  const row = make('div', { className: 'thumbs' }), area = make('div', { className: 'over' });
+  const once = make('div', { className: 'once' }, make('header', {}, make('b', { textContent: `frame ${state.probe}` }), make('span', { className: 'at', textContent: 'held out' }), make('span', { className: 'under' })),
+    ...['input', 'truth'].map(layer => make('div', {}, cell(value.runs[0], 0, layer), make('small', { textContent: layer }))));
+  const columns = value.runs.map((run, i) => make('div', { className: 'column', style: `--arm:${run.colour}` },
+    make('header', {}, make('b', { textContent: run.label }), make('span', { className: 'at' }), make('span', { className: 'under' })),
+    ...state.layers.map(layer => make('div', {}, cell(run, i, layer), make('small', { textContent: layer == 'differs' ? `differs from ${value.runs[state.with]?.label ?? ''}` : LAYERS[layer] })))));
+  const grid = make('div', { className: 'grid', style: `--columns:${value.runs.length}` }, once, ...columns);
+  const note = value.more ? [make('p', { className: 'note', textContent: `${value.more} more runs are chosen; four are shown at once.` })] : [];
+  root.replaceChildren(tools, legend, row, ...note, area, grid);
+  element.querySelectorAll('.grid .cell').forEach(follow);
+  if (state.picked.length == 2) over(area);
+  thumbnails(row); zoomed(); draw();
+}
+
+state.setStep = step => { state.step = step; if (element.isConnected && props.value?.runs?.length) draw(); };
+watch('value', () => { state.step = props.value?.step ?? state.step; build(); });
+build();
