@@ -35,12 +35,13 @@ ALL, MEAN = 'all', 'mean'
 THEME = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])  # fonts of the machine: a web font would need the network
 
 
-def status_lines(root: Path, runs: list[dict], skipped: list[str]) -> str:
+def status_lines(root: Path, runs: list[dict], skipped: list[str], left: int = 0) -> str:
     "What goes on in a folder of runs, as HTML"
-    if not runs and not skipped: return EMPTY.format(plain(str(root)), plain(str(root)))
+    if not runs and not skipped and not left: return EMPTY.format(plain(str(root)), plain(str(root)))
     training = [f"<b>{plain(run['name'])}</b> {int(run['metrics'].index.max())} / {run['steps']}" for run in runs
                 if run['diverged'] is None and len(run['metrics']) and run['metrics'].index.max() < run['steps']]
     lines = ['Training: ' + ' · '.join(training) if training else 'All runs are done.' if runs else 'No run that can be read.']
+    if left: lines.append(f'{left} runs are still to be read; they appear by themselves.')
     lines += [f"Diverged: <b>{plain(run['name'])}</b> at step {run['diverged']}" for run in runs if run['diverged'] is not None]
     lines += [f'Skipped: {plain(line)}' for line in skipped[:MOST_LINES]]
     if len(skipped) > MOST_LINES: lines.append(f'Skipped: {len(skipped) - MOST_LINES} more')
@@ -83,14 +84,19 @@ def build(root: Path) -> gr.Blocks:
 
     # what each tab shows, as values of its components
 
-    def verdict(runs, everything, weights):
+    def front(runs, everything, weights):
+        "What is seen first of the verdict: without a figure, it is there before plotly is loaded"
         rows, references = known_runs.rows(runs), reference_scores(runs)
         said = ''.join(f'<p>{plain(line)}</p>' for line in sentences(rows, references))
+        shown = cards(arm_numbers(rows, weights, references), arm_colours(everything)) or '<p class="empty">Nothing is scored yet.</p>'
+        return {sentences_html: f'<div class="sentences">{said}</div>', cards_html: shown + alarm_lines(runs)}
+
+    def verdict(runs, everything, weights):
+        rows = known_runs.rows(runs)
         try: differences = gr.Plot(difference_figure(verdicts(rows)), visible=len({run['seed'] for run in runs}) > 1)
         except BadInput: differences = gr.Plot(visible=False)
         by_class = class_scores(runs).round(3)
-        return {sentences_html: f'<div class="sentences">{said}</div>',
-                cards_html: (cards(arm_numbers(rows, weights, references), arm_colours(everything)) or '<p class="empty">Nothing is scored yet.</p>') + alarm_lines(runs),
+        return front(runs, everything, weights) | {
                 trade_plot: gr.Plot(trade_off(rows, weights, arm_colours(everything)), visible=bool(rows)), difference_plot: differences,
                 class_table: by_class.reset_index(names='class') if len(by_class) else by_class,
                 scores: number_table(rows, known_measures(runs))}
@@ -101,21 +107,21 @@ def build(root: Path) -> gr.Blocks:
         return {curve_plot: arm_curves(runs, measures or ['target_miou'], weights),
                 heat_arm: gr.Dropdown(choices=list(arms), value=arm), heat_plot: class_heatmap(arms.get(arm, []))}
 
-    def pictures(study, runs, everything, step, frame):
+    def pictures(study, runs, everything, frame):
         adapted = [run for of in adaptations(runs).values() for run in of]
         if adapted: adapted = [run for run in adapted if run['seed'] == adapted[0]['seed']]
         frames = list(dict.fromkeys(name for run in adapted for name in labelled_frames(run['folder'])))
         frame = frame if frame in frames else next(iter(frames), None)
-        return {picture_view: picture_index(study, adapted or runs, everything, int(step)), labelled: gr.Accordion(visible=bool(frames)),
+        return {picture_view: picture_index(study, adapted or runs, everything), labelled: gr.Accordion(visible=bool(frames)),
                 frame_choice: gr.Dropdown(choices=frames, value=frame), rounds_plot: label_grid(adapted, frame) if frame else gr.skip()}
 
-    def draw(tab, study, recipe, arms, seed, weights, step, measures, arm, frame):
+    def draw(tab, study, recipe, arms, seed, weights, measures, arm, frame):
         "What the tab in sight shows for what the bar asks"
         runs, everything, skipped = chosen(study, recipe, arms or [], seed)
-        shown = {said: status_lines(known_runs.root, everything, skipped)}
+        shown = {said: status_lines(known_runs.root, everything, skipped, known_runs.left)}
         if tab == 'verdict': return shown | verdict(runs, everything, weights)
         if tab == 'stability': return shown | stability(runs, everything, weights, measures, arm)
-        if tab == 'pictures': return shown | pictures(study, runs, everything, step, frame)
+        if tab == 'pictures': return shown | pictures(study, runs, everything, frame)
         if tab == 'cost': return shown | {cost_plot: cost_bars(known_runs.rows(runs), arm_colours(everything))}
         return shown | {exports: export_links(study)}
 
@@ -143,11 +149,11 @@ def build(root: Path) -> gr.Blocks:
         last, behind = steps[-1] if steps else 0, [s for s in steps if s <= step]
         follows = step < 0 or not behind or behind[-1] >= steps[-2:][0]
         spacing = min((b - a for a, b in zip(steps, steps[1:])), default=1)
-        step = last if follows or step > last else step
+        moved = dict(value=last) if follows or step > last else dict(value=step) if first else {}   # else the slider stays where the reader has it
         return {recipe_choice: gr.Dropdown(choices=[ALL, *recipes], value=recipe), arm_choice: gr.CheckboxGroup(choices=[*zip(arm_labels(there), there)], value=arms),
                 seed_choice: gr.Dropdown(choices=[(MEAN, MEAN), *((f'seed {s}', str(s)) for s in seeds)], value=seed), weights_choice: weights,
-                step_choice: gr.Slider(maximum=max(last, 1), value=step, step=spacing), colours_html: toggle_colours(there, arm_colours(everything)),
-                known_arms: there, measure_choice: measure_choices(everything)}, (recipe, arms, seed, weights, step)
+                step_choice: gr.Slider(maximum=max(last, 1), step=spacing, **moved), colours_html: toggle_colours(there, arm_colours(everything)),
+                known_arms: there, measure_choice: measure_choices(everything)}, (recipe, arms, seed, weights)
 
     def measure_choices(runs):
         present = {name for run in runs for name in run['metrics']}
@@ -162,15 +168,17 @@ def build(root: Path) -> gr.Blocks:
         weights = asked.get('weights') if asked.get('weights') in WEIGHTS else WEIGHTS[0]
         tab = asked.get('tab') if asked.get('tab') in TABS else TABS[0]
         bar, values = bar_for(study, asked.get('recipe', ALL), None, asked.get('seed', MEAN), weights, step, [], True, asked.get('arms', '').split(',') if asked.get('arms') else None)
-        shown = draw(tab, study, *values, FIRST_MEASURES, None, None) if tab == TABS[0] else {}   # another tab is drawn when it is selected
+        runs, everything, skipped = chosen(study, *values[:3])
+        shown = {said: status_lines(known_runs.root, everything, skipped, known_runs.left)} | (front(runs, everything, weights) if tab == TABS[0] else {})
+        signature = known_runs.signature(study)   # with what has been read by now
         return bar | {study_choice: gr.Dropdown(choices=[(name_of(s), s) for s in studies], value=study, visible=len(studies) > 1), tab_state: tab, tabs: gr.Tabs(selected=tab),
-                      known_signature: known_runs.signature(study)} | shown
+                      known_signature: signature} | shown
 
-    def select(tab, known, *view):
-        "A tab is selected, by the reader or while the page is being opened: then there is nothing to draw yet"
-        return {tab_state: tab} | draw(tab, *view) if known is not None else {said: gr.skip()}
+    def select(tab, known, current, *view):
+        "Draw a tab that the reader selects; while the page is being opened its tab is drawn already"
+        return {tab_state: tab} | draw(tab, *view) if known is not None and tab != current else {said: gr.skip()}
 
-    def refresh(tab, study, recipe, arms, seed, weights, step, measures, arm, frame, known):
+    def refresh(tab, study, recipe, arms, seed, weights, measures, arm, frame, step, known):
         bar, values = bar_for(study, recipe, arms, seed, weights, step, known)
         return bar | draw(tab, study, *values, measures, arm, frame)
 
@@ -212,24 +220,24 @@ def build(root: Path) -> gr.Blocks:
         known_signature, news = gr.State(), gr.State()
 
         bar = [study_choice, recipe_choice, arm_choice, seed_choice, weights_choice, step_choice]
-        view = [tab_state, *bar, measure_choice, heat_arm, frame_choice]
+        view = [tab_state, *bar[:-1], measure_choice, heat_arm, frame_choice]
         shown = [said, sentences_html, cards_html, trade_plot, difference_plot, class_table, scores, curve_plot, heat_arm, heat_plot,
                  picture_view, labelled, frame_choice, rounds_plot, cost_plot, exports]
         controls = [recipe_choice, arm_choice, seed_choice, weights_choice, step_choice, colours_html, known_arms, measure_choice]
         quiet = dict(show_progress='hidden', api_visibility='private')
-        demo.load(open_page, None, [study_choice, tab_state, tabs, known_signature, *controls, *shown], **quiet)
+        demo.load(open_page, None, [study_choice, tab_state, tabs, known_signature, *controls, *shown], **quiet).then(draw, view, shown, **quiet)
 
         # Every two seconds a poll asks for the signature, and only a new one draws anything. A poll must not name the controls among its outputs:
         # Gradio makes each of them anew for the visitor, even if it is told to skip them, and keeps them all.
         def poll(study, known): return gr.skip() if (now := known_runs.signature(study)) == known else now
         gr.Timer(2).tick(poll, [study_choice, known_signature], news, **quiet)
-        news.change(lambda news: news, news, known_signature, **quiet).then(refresh, [*view, known_arms], [*controls, *shown], **quiet)
+        news.change(lambda news: news, news, known_signature, **quiet).then(refresh, [*view, step_choice, known_arms], [*controls, *shown], **quiet)
 
         gr.on([arm_choice.input, seed_choice.input, weights_choice.input, measure_choice.input, heat_arm.input, frame_choice.input],
               draw, view, shown, trigger_mode='always_last', **quiet)
-        for choice in (study_choice, recipe_choice): choice.input(refresh, [*view, known_arms], [*controls, *shown], **quiet)
+        for choice in (study_choice, recipe_choice): choice.input(refresh, [*view, step_choice, known_arms], [*controls, *shown], **quiet)
         for tab, name in ((verdict_tab, 'verdict'), (stability_tab, 'stability'), (pictures_tab, 'pictures'), (cost_tab, 'cost'), (export_tab, 'export')):
-            tab.select(partial(select, name), [known_arms, *view[1:]], [tab_state, *shown], **quiet)
+            tab.select(partial(select, name), [known_arms, *view], [tab_state, *shown], **quiet)
 
         # in the browser alone: the step goes to the pictures, what is chosen into the address
         in_page = dict(fn=None, api_visibility='private')
@@ -248,10 +256,10 @@ def build(root: Path) -> gr.Blocks:
             runs, _ = known_runs.all(study)
             return {arm: {str(seed): {str(step): v for step, v in points.dropna().items()} for seed, points in seed_curves(of, measure, weights).items()}
                     for arm, of in adaptations(runs).items()}
-        def pictures_of(study: str = HERE, seed: int = 0, step: int = 10**9) -> dict:
+        def pictures_of(study: str = HERE, seed: int = 0) -> dict:
             "Addresses of pictures, steps, scores, classes and colours of a seed's runs"
             runs, _ = known_runs.all(study)
-            return picture_index(study, [run for of in adaptations(runs).values() for run in of if run['seed'] == seed], runs, step)
+            return picture_index(study, [run for of in adaptations(runs).values() for run in of if run['seed'] == seed], runs)
         for endpoint, name in ((verdict_of, 'verdict'), (curves_of_measure, 'curves'), (pictures_of, 'pictures')): gr.api(endpoint, api_name=name)
     demo.known_runs = known_runs
     return demo

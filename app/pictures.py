@@ -1,19 +1,19 @@
 "The pictures of runs: by address for the page's script, and the index from which it knows what there is."
 
+import struct
+import zlib
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
 from fastapi import APIRouter, Response
-from PIL import Image
 
-from lora_da_bench.core.errors import BadInput, printable, Unreadable
-from lora_da_bench.evidence.run_store import probes, read_picture, run_label, snapshot_steps, step_folder
+from lora_da_bench.core.errors import BadInput, printable, read_bytes, Unreadable
+from lora_da_bench.evidence.run_store import is_there, MOST_PIXELS, probes, run_label, snapshot_steps, step_folder
 from lora_da_bench.views.comparison import arm_colours, arm_labels, curve, distinct
 
 MOST = 4  # runs at once
+SIGNATURE, GREY, PALETTE = b'\x89PNG\r\n\x1a\n', 0, 3  # of PNG
 LABELS = {'truth': 'label'}  # what is stored once a probe, and in which folder
 LOOKS = 'prediction', 'pseudo', 'confidence'  # what is stored at every look
 
@@ -26,16 +26,30 @@ def within(root: Path, *parts: str) -> Path:
     return path
 
 
-@lru_cache(1024)
-def encoded(path: Path, changed: int, what: str) -> bytes | None:
-    "A stored picture as PNG: the input in colours, labels and confidence as grey values; `changed` is when it was written"
-    if (picture := read_picture(path)) is None: return None
-    if what == 'input': picture = picture.convert('RGB')
-    elif picture.mode not in ('L', 'P'): raise Unreadable(f'{path.name}: is no label')
-    else: picture = Image.fromarray(np.asarray(picture))
-    buffer = BytesIO()
-    picture.save(buffer, 'PNG', compress_level=1)
-    return buffer.getvalue()
+def chunks(png: bytes, name: str):
+    "The chunks of a PNG, (kind, content); raises `Unreadable` for one that is cut off or damaged"
+    at, kind = len(SIGNATURE), b''
+    if not png.startswith(SIGNATURE): raise Unreadable(f'{name}: is no PNG')
+    while kind != b'IEND':
+        if at + 12 > len(png): raise Unreadable(f'{name}: is cut off or damaged')
+        size, kind = struct.unpack('>I4s', png[at:at + 8])
+        content, check = png[at + 8:at + 8 + size], png[at + 8 + size:at + 12 + size]
+        if len(check) < 4 or zlib.crc32(kind + content) != int.from_bytes(check): raise Unreadable(f'{name}: is cut off or damaged')
+        yield kind, content
+        at += 12 + size
+
+
+def in_grey(png: bytes, name: str) -> bytes:
+    """A palette image of 8 bits as a grey one of the same values, without decoding it: a page can't read the numbers of a palette image.
+
+    Raises `Unreadable` for other images."""
+    kept = [(kind, content) for kind, content in chunks(png, name) if kind in (b'IHDR', b'IDAT', b'IEND')]
+    width, height, depth, colours, *rest = struct.unpack('>IIBBBBB', kept[0][1])
+    if depth != 8 or colours not in (GREY, PALETTE): raise Unreadable(f'{name}: is no label')
+    if width * height > MOST_PIXELS: raise Unreadable(f'{name}: {width} x {height} pixels are too many to be shown')
+    kept[0] = b'IHDR', struct.pack('>IIBBBBB', width, height, depth, GREY, *rest)
+    pack = lambda kind, content: struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
+    return SIGNATURE + b''.join(pack(*chunk) for chunk in kept)
 
 
 def picture(folder: Path, probe: str, what: str, step: int | None = None) -> bytes | None:
@@ -45,7 +59,9 @@ def picture(folder: Path, probe: str, what: str, step: int | None = None) -> byt
     elif what in ('input', *LABELS) and step is None: place = LABELS.get(what, what), f'{probe}.png'
     else: raise Unreadable(f"expected one of input, truth, and of a step {', '.join(LOOKS)}")
     path = within(folder, 'snapshots', *place)
-    return encoded(path, path.stat().st_mtime_ns, what) if path.exists() else None
+    if not is_there(path): return None
+    png = read_bytes(path)
+    return png if what == 'input' and [*chunks(png, path.name)] else in_grey(png, path.name)
 
 
 def picture_routes(folder_of) -> APIRouter:
@@ -62,7 +78,7 @@ def picture_routes(folder_of) -> APIRouter:
     return router
 
 
-def picture_index(study: str, runs: list[dict], everything: list[dict], step: int) -> dict:
+def picture_index(study: str, runs: list[dict], everything: list[dict]) -> dict:
     "What the page's script needs to know of the first few runs, as JSON"
     colours, shown = arm_colours(everything), runs[:MOST]
     short = dict(zip([run['name'] for run in shown], arm_labels([run['name'] for run in shown])))
@@ -73,7 +89,7 @@ def picture_index(study: str, runs: list[dict], everything: list[dict], step: in
                     address=f"/pictures/{quote(study, safe='')}/{quote(run['name'], safe='')}")
     palette = tuple(map(tuple, shown[0]['palette'])) if shown else ()
     palettes = dict(dataset=palette, distinct=palettes_of(palette)[0], blind=palettes_of(palette)[1])
-    return dict(runs=[entry(run) for run in shown], more=max(0, len(runs) - MOST), step=step, palettes=palettes,
+    return dict(runs=[entry(run) for run in shown], more=max(0, len(runs) - MOST), palettes=palettes,
                 probes=sorted({p for run in shown for p in probes(run['folder'])}), classes=shown[0]['classes'] if shown else [])
 
 

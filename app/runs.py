@@ -10,6 +10,11 @@ from lora_da_bench.evidence.run_store import (ANCHORS, anchors_of, find_runs, la
 
 PARTS = 'config.json', 'metrics.jsonl', 'measures.json', 'diverged.json', 'kept.json'
 HERE = '~'  # the study that is the folder itself
+PATIENCE = 1.  # seconds: so long a page waits for runs that were never read; the rest come with its next polls
+
+
+class NotYet(BadInput):
+    "A run that is still to be read"
 
 
 def stamp(folder: Path) -> tuple:
@@ -35,11 +40,15 @@ class Runs:
     read: dict[Path, tuple[tuple, dict]] = field(default_factory=dict)          # folder -> stamp, run
     summed: dict[Path, tuple[tuple, dict]] = field(default_factory=dict)        # folder -> stamp and anchors, summary
     signed: tuple[float, str, tuple] = (0., '', ())                            # when, of which study, its signature
+    until: float = float('inf')                                                 # when a page has waited long enough
+    left: int = 0                                                               # runs that are still to be read
 
     def run(self, folder: Path) -> dict:
-        "As `read_run`, from memory where nothing has changed"
+        "As `read_run`, from memory where nothing has changed; raises `NotYet` where a page would wait too long"
         now = stamp(folder)
-        if folder not in self.read or self.read[folder][0] != now: self.read[folder] = now, read_run(folder)
+        if folder not in self.read or self.read[folder][0] != now:
+            if folder not in self.read and time.monotonic() > self.until: raise NotYet(f'{folder}: is still to be read')
+            self.read[folder] = now, read_run(folder)
         return self.read[folder][1]
 
     def studies(self) -> list[str]:
@@ -59,8 +68,11 @@ class Runs:
 
     def all(self, study: str) -> tuple[list[dict], list[str]]:
         "A study's runs, and a line for each folder that can't be read; never raises"
+        self.until = time.monotonic() + PATIENCE
         try: runs, skipped = find_runs(self.folder(study), self.run)
         except BadInput as problem: return [], [str(problem)]
+        left = [line for line in skipped if line.endswith(': is still to be read')]
+        self.left, skipped = len(left), [line for line in skipped if line not in left]
         others = {str(self.root/name) for name in self.studies()}   # a study beside runs is not a run that can't be read
         return [*runs.values()], [line for line in skipped if line.split(': ')[0] not in others]
 
@@ -86,5 +98,6 @@ class Runs:
             except (OSError, BadInput) as error: return folder.name, str(error)
         try: place = self.folder(study); found = tuple(map(sign, [place, *sorted(p for p in place.iterdir() if p.is_dir())]))
         except (OSError, BadInput) as error: found = (str(error),)
+        found = len(self.read), found   # more are read than when a page was drawn
         self.signed = time.monotonic(), study, found
         return found

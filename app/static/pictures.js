@@ -5,7 +5,7 @@ const LAYERS = {
   pseudo: 'pseudo-label', prediction: 'segmentation', confidence: 'confidence', errors: 'errors',
   differs: 'differs from', flipped: 'flipped since', often: 'how often flipped',
 };
-const IGNORE = 255, MOST_BYTES = 2 ** 28, MOST_LOOKS = 20;
+const IGNORE = 255, MOST_BYTES = 2 ** 29, MOST_LOOKS = 20;
 const state = (window.lora_da_bench ??= {}).pictures ??= {
   step: null, probe: null, layers: ['pseudo', 'prediction', 'errors'], classes: {}, palette: 'dataset', sort: 'order',
   zoom: { k: 1, x: 0, y: 0 }, picked: [], wipe: .5, with: 0,
@@ -26,18 +26,23 @@ function load(address) {
   const promise = (async () => {
     const answer = await fetch(address);
     if (!answer.ok) return { problem: answer.status == 404 ? '' : await answer.text() };
-    const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: 'none' });
+    const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: 'none' }).catch(() => null);
+    if (!bitmap) return { problem: 'is cut off or damaged' };
     const canvas = new OffscreenCanvas(bitmap.width, bitmap.height), context = canvas.getContext('2d', { willReadFrequently: true });
     context.drawImage(bitmap, 0, 0);
     const rgba = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
-    const values = new Uint8Array(bitmap.width * bitmap.height);
-    for (let i = 0; i < values.length; i++) values[i] = rgba[4 * i];
-    const picture = { width: bitmap.width, height: bitmap.height, values, rgba };
-    bytes += 5 * values.length;
+    const picture = { width: bitmap.width, height: bitmap.height };
+    if (address.includes('/input.png')) { picture.rgba = rgba; picture.pale = paleOf(rgba); bytes += 2 * rgba.length; }
+    else {
+      const values = picture.values = new Uint8Array(rgba.length / 4);
+      for (let i = 0; i < values.length; i++) values[i] = rgba[4 * i];
+      bytes += values.length;
+    }
+    picture.bytes = picture.rgba ? 2 * rgba.length : picture.values.length;
     for (const [old, kept] of loaded) {
       if (bytes < MOST_BYTES || old == address) break;
       loaded.delete(old);
-      kept.then(p => { if (p.values) bytes -= 5 * p.values.length; });
+      kept.then(p => { bytes -= p.bytes ?? 0; });
     }
     return picture;
   })();
@@ -55,29 +60,47 @@ const whole = (...pictures) => pictures.find(p => p.problem !== undefined) ?? (p
 const colours = () => props.value.palettes[state.palette] ?? props.value.palettes.dataset;
 const chosen = () => { const only = Object.keys(state.classes).filter(c => state.classes[c] == 'only'); return c => c == IGNORE ? false : state.classes[c] == 'hidden' ? false : !only.length || only.includes(String(c)); };
 
-function paint(picture, pixel) {
-  const out = new ImageData(picture.width, picture.height);
-  for (let i = 0; i < picture.values.length; i++) {
-    const [r, g, b] = pixel(i);
-    out.data[4 * i] = r; out.data[4 * i + 1] = g; out.data[4 * i + 2] = b; out.data[4 * i + 3] = 255;
+const packed = ([r, g, b]) => (255 << 24 | Math.round(b) << 16 | Math.round(g) << 8 | Math.round(r)) >>> 0;   // a pixel of canvas as one number
+const table = (n, colour) => Uint32Array.from({ length: n }, (_, i) => packed(colour(i)));
+let tables = { of: null };   // of the classes that are shown and their colours
+
+function classTables() {
+  const of = JSON.stringify([state.palette, state.classes, props.value.palettes.dataset]);
+  if (tables.of != of) {
+    const palette = colours(), shown = chosen(), colour = c => c == IGNORE ? [0, 0, 0] : shown(c) ? palette[c] ?? [0, 0, 0] : [150, 150, 150];
+    const all = Array.from({ length: 256 }, (_, c) => colour(c));
+    tables = { of, plain: table(256, c => all[c]), paler: table(65536, i => all[i >> 8].map(v => v * (i & 255) / 255 + 255 - (i & 255))) };
   }
+  return tables;
+}
+
+function paint(picture, fill) {   // an image of a picture's size whose pixels `fill` writes
+  const out = new ImageData(picture.width, picture.height);
+  fill(new Uint32Array(out.data.buffer));
   return out;
 }
 
-function labels(picture, sure = null) {
-  const palette = colours(), shown = chosen(), grey = [150, 150, 150], black = [0, 0, 0];
-  return paint(picture, i => {
-    const c = picture.values[i], colour = c == IGNORE ? black : shown(c) ? palette[c] ?? black : grey;
-    if (!sure) return colour;
-    const s = sure.values[i] / 255;
-    return colour.map(v => v * s + 255 * (1 - s));
+function paleOf(rgba) {   // an input in pale grey, as the ground for what is marked
+  const pale = new Uint32Array(rgba.length / 4);
+  for (let i = 0; i < pale.length; i++) {
+    const v = .45 * (.299 * rgba[4 * i] + .587 * rgba[4 * i + 1] + .114 * rgba[4 * i + 2]) + .55 * 255;
+    pale[i] = packed([v, v, v]);
+  }
+  return pale;
+}
+
+function labels(picture, sure = null) {   // paler where the teacher is less sure
+  const { plain, paler } = classTables(), values = picture.values, confidence = sure?.values;
+  return paint(picture, out => {
+    if (confidence) for (let i = 0; i < out.length; i++) out[i] = paler[values[i] << 8 | confidence[i]];
+    else for (let i = 0; i < out.length; i++) out[i] = plain[values[i]];
   });
 }
 
-const marked = (image, where, colour) => paint(image, i => {
-  if (where(i)) return colour;
-  const grey = .299 * image.rgba[4 * i] + .587 * image.rgba[4 * i + 1] + .114 * image.rgba[4 * i + 2], pale = .45 * grey + .55 * 255;
-  return [pale, pale, pale];
+const marked = (image, { values: a }, { values: b }, colour, ignored = null) => paint(image, out => {   // where two label maps differ
+  out.set(image.pale);
+  const mark = packed(colour);
+  for (let i = 0; i < out.length; i++) if (a[i] != b[i] && b[i] !== ignored) out[i] = mark;
 });
 const heat = s => [255 * Math.min(1, 1.6 * s), 255 * Math.max(0, 1.7 * s - .6), 90 * (1 - s)];   // 0..1, from dark to yellow
 
@@ -86,21 +109,21 @@ const DRAW = {
   async truth(run) { const p = await load(address(run, 'truth')); return whole(p) ?? labels(p); },
   async prediction(run) { const p = await at(run, 'prediction'); return whole(p) ?? labels(p); },
   async pseudo(run) { const [p, sure] = await Promise.all([at(run, 'pseudo'), at(run, 'confidence')]); return whole(p, sure) ?? labels(p, sure); },
-  async confidence(run) { const p = await at(run, 'confidence'); return whole(p) ?? paint(p, i => heat(p.values[i] / 255)); },
+  async confidence(run) { const p = await at(run, 'confidence'); const of = table(256, i => heat(i / 255)); return whole(p) ?? paint(p, out => { for (let i = 0; i < out.length; i++) out[i] = of[p.values[i]]; }); },
   async errors(run) {
     const [image, p, truth] = await Promise.all([load(address(run, 'input')), at(run, 'prediction'), load(address(run, 'truth'))]);
-    return whole(image, p, truth) ?? marked(image, i => truth.values[i] != IGNORE && p.values[i] != truth.values[i], [214, 39, 40]);
+    return whole(image, p, truth) ?? marked(image, p, truth, [214, 39, 40], IGNORE);
   },
   async differs(run) {
     const other = props.value.runs[state.with] ?? run;
     const [image, p, q] = await Promise.all([load(address(run, 'input')), at(run, 'prediction'), at(other, 'prediction')]);
-    return whole(image, p, q) ?? marked(image, i => p.values[i] != q.values[i], [148, 33, 146]);
+    return whole(image, p, q) ?? marked(image, p, q, [148, 33, 146]);
   },
   async flipped(run) {
     const looks = run.steps.filter(s => s <= state.step), kinds = looks.slice(-2).map(s => load(address(run, 'pseudo', s)));
     if (kinds.length < 2) return { problem: 'needs two looks' };
     const [image, before, now] = await Promise.all([load(address(run, 'input')), ...kinds]);
-    return whole(image, before, now) ?? marked(image, i => before.values[i] != now.values[i], [0, 114, 178]);
+    return whole(image, before, now) ?? marked(image, before, now, [0, 114, 178]);
   },
   async often(run) {
     const looks = run.steps.filter(s => s <= state.step).slice(-MOST_LOOKS);
@@ -109,7 +132,8 @@ const DRAW = {
     if (whole(...all)) return whole(...all);
     const flips = new Uint16Array(all[0].values.length);
     for (let n = 1; n < all.length; n++) for (let i = 0; i < flips.length; i++) flips[i] += all[n].values[i] != all[n - 1].values[i];
-    return paint(all[0], i => heat(flips[i] / (all.length - 1)));
+    const of = table(all.length, n => heat(n / (all.length - 1)));
+    return paint(all[0], out => { for (let i = 0; i < out.length; i++) out[i] = of[flips[i]]; });
   },
 };
 
@@ -241,6 +265,16 @@ function over(area) {   // two cells over each other, with a wipe
   };
 }
 
+const KINDS = { pseudo: ['pseudo', 'confidence'], confidence: ['confidence'], flipped: ['pseudo'], often: ['pseudo'], prediction: ['prediction'], errors: ['prediction'], differs: ['prediction'] };
+function ahead() {   // the looks beside the one that is shown, so that they are there when the slider comes to them
+  for (const run of props.value.runs) {
+    const here = run.steps.indexOf(lastLook(run, state.step));
+    for (const look of [run.steps[here + 1], run.steps[here - 1]]) {
+      if (look !== undefined) for (const kind of new Set(state.layers.flatMap(layer => KINDS[layer]))) load(address(run, kind, look));
+    }
+  }
+}
+
 async function draw() {
   const turn = ++drawing, runs = props.value?.runs ?? [];
   element.querySelectorAll('.column').forEach((column, i) => {
@@ -250,6 +284,7 @@ async function draw() {
   await Promise.all([...element.querySelectorAll('.grid .cell')].map(box => box.draw(turn)));
   if (turn != drawing) return;
   element.querySelector('.over')?.draw?.();
+  ahead();
   element.firstElementChild.dataset.drawn = `${state.step}/${state.probe}`;   // all of it is drawn
 }
 
@@ -258,7 +293,7 @@ function build() {
   if (!root || !value?.runs) return;   // nothing has arrived yet
   if (!value.runs.length) { root.replaceChildren(make('p', { className: 'empty', textContent: 'No pictures yet: choose a run above, or wait for the first look of one that trains.' })); return; }
   if (!value.probes.includes(state.probe)) state.probe = value.probes[0] ?? null;
-  state.step ??= value.step;
+  state.step = +document.querySelector('#step input[type=range]').value;
   state.picked = state.picked.filter(([layer, column]) => column < value.runs.length && (!LAYERS[layer] || state.layers.includes(layer)));
   const toggled = (list, key) => list.includes(key) ? list.filter(k => k != key) : Object.keys(LAYERS).filter(k => k == key || list.includes(k));
   const tools = make('div', { className: 'tools' },
@@ -287,5 +322,5 @@ function build() {
 }
 
 state.setStep = step => { state.step = step; if (element.isConnected && props.value?.runs?.length) draw(); };
-watch('value', () => { state.step = props.value?.step ?? state.step; build(); });
+watch('value', () => setTimeout(build));   // once the slider has what came with it
 build();
