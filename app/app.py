@@ -5,7 +5,9 @@ import os
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # nothing leaves the machine; read when gradio is imported
 os.environ['GRADIO_ANALYTICS_MAX_EVENTS'] = '100'  # what its queue remembers of polls that are over
 
+import base64
 import re
+import secrets
 import socket
 import sys
 from functools import partial
@@ -270,21 +272,28 @@ FIRST_MEASURES = ['target_miou', 'flip_rate']
 LOOPBACK = re.compile(r'(127\.0\.0\.1|localhost|\[::1\])(:\d+)?', re.IGNORECASE)
 
 
-class ThisMachineOnly:
-    """Answers pages of this machine and nobody else, and takes no uploads.
+class KnownHostsOnly:
+    """Answers pages of this machine, or of the names that it was told, asks for the password where there is one, and takes no uploads.
 
     A page from elsewhere reaches 127.0.0.1 through the reader's browser: under a name of its own that it lets point here (DNS rebinding: a foreign `Host`), or
     openly (a foreign `Origin`). Both are refused, before Gradio sees them."""
-    def __init__(self, app): self.app = app
+    def __init__(self, app, auth: str | None = None, names: list[str] = []):
+        self.app, self.names = app, {name.lower() for name in names}
+        self.secret = auth and b'Basic ' + base64.b64encode(auth.encode())
+
+    def refusal(self, scope, headers: Headers) -> PlainTextResponse | None:
+        "Why a request is not answered; None: it is"
+        host, origin = headers.get('host', ''), headers.get('origin')
+        known = LOOPBACK.fullmatch(host) or re.sub(r':\d+$', '', host).lower() in self.names
+        uploads = scope['path'].rstrip('/').endswith(('/upload', '/upload_progress'))
+        if uploads or not known or origin not in (None, f'http://{host}', *([f'https://{host}'] if self.names else [])):
+            return PlainTextResponse('This app answers only pages of its own, under names that it knows.', 403)
+        if self.secret and not secrets.compare_digest(headers.get('authorization', '').encode(), self.secret):
+            return PlainTextResponse('A name and a password are needed.', 401, {'WWW-Authenticate': 'Basic realm="lora_da_bench", charset="UTF-8"'})
 
     async def __call__(self, scope, receive, send):
-        if scope['type'] in ('http', 'websocket'):
-            headers = Headers(scope=scope)
-            host, origin = headers.get('host', ''), headers.get('origin')
-            uploads = scope['path'].rstrip('/').endswith(('/upload', '/upload_progress'))
-            if uploads or not LOOPBACK.fullmatch(host) or origin not in (None, f'http://{host}'):
-                return await PlainTextResponse('This app answers only pages of its own on this machine.', 403)(scope, receive, send)
-        await self.app(scope, receive, send)
+        refused = self.refusal(scope, Headers(scope=scope)) if scope['type'] in ('http', 'websocket') else None
+        await (refused or self.app)(scope, receive, send)
 
 
 def add_exports(page: FastAPI, known_runs: Runs):
@@ -307,9 +316,9 @@ def add_exports(page: FastAPI, known_runs: Runs):
         return Response(number_table(found[2], known_measures(found[1])).to_csv(index=False), media_type='text/csv')
 
 
-def serve(demo: gr.Blocks, server: socket.socket):
-    "Serve the app on a listening socket until Ctrl-C, which raises `KeyboardInterrupt`"
-    page = FastAPI(middleware=[Middleware(ThisMachineOnly)], docs_url=None, redoc_url=None, openapi_url=None)
+def serve(demo: gr.Blocks, server: socket.socket, auth: str | None = None, names: list[str] = []):
+    "Serve the app on a listening socket until Ctrl-C, which raises `KeyboardInterrupt`; `auth`: USER:PASSWORD, `names`: of this machine, beside localhost"
+    page = FastAPI(middleware=[Middleware(KnownHostsOnly, auth, names)], docs_url=None, redoc_url=None, openapi_url=None)
     page.include_router(picture_routes(lambda study, run: within(demo.known_runs.folder(study), run)))
     add_exports(page, demo.known_runs)
     head = f'<style>{CARDS_CSS}</style><script>{(STATIC/"bar.js").read_text()}</script>'

@@ -52,6 +52,13 @@ def in_grey(png: bytes, name: str) -> bytes:
     return SIGNATURE + b''.join(pack(*chunk) for chunk in kept)
 
 
+@lru_cache(1024)
+def served(path: Path, changed: int, what: str) -> bytes:
+    "A file as it is sent; `changed` is when it was written"
+    png = read_bytes(path)
+    return png if what == 'input' and [*chunks(png, path.name)] else in_grey(png, path.name)
+
+
 def picture(folder: Path, probe: str, what: str, step: int | None = None) -> bytes | None:
     "A picture of a run, None where there is none; raises `BadInput` for one that can't be shown"
     if not probe.isdecimal(): raise Unreadable('expected the number of a probe')
@@ -60,8 +67,7 @@ def picture(folder: Path, probe: str, what: str, step: int | None = None) -> byt
     else: raise Unreadable(f"expected one of input, truth, and of a step {', '.join(LOOKS)}")
     path = within(folder, 'snapshots', *place)
     if not is_there(path): return None
-    png = read_bytes(path)
-    return png if what == 'input' and [*chunks(png, path.name)] else in_grey(png, path.name)
+    return served(path, path.stat().st_mtime_ns, what)
 
 
 def picture_routes(folder_of) -> APIRouter:
@@ -70,7 +76,7 @@ def picture_routes(folder_of) -> APIRouter:
 
     @router.get('/pictures/{study}/{run}/{probe}/{what}.png')
     @router.get('/pictures/{study}/{run}/{step}/{probe}/{what}.png')
-    def get(study: str, run: str, probe: str, what: str, step: int | None = None):
+    async def get(study: str, run: str, probe: str, what: str, step: int | None = None):
         try: found = picture(folder_of(study, run), probe, what, step)
         except BadInput as problem: return Response(str(problem).split(': ')[-1], 422, media_type='text/plain')
         if found is None: return Response(status_code=404)

@@ -56,15 +56,20 @@ class Runs:
         def holds_runs(folder):
             try: return any((p/'config.json').exists() for p in folder.iterdir() if p.is_dir())
             except OSError: return False
-        try: below = sorted(p.name for p in self.root.iterdir() if p.is_dir() and not p.name.startswith('.') and not (p/'config.json').exists())
+        try: below = sorted(p.name for p in self.root.iterdir() if p.is_dir() and self.inside(p) and not (p/'config.json').exists())
         except OSError: below = []
         found = [name for name in below if holds_runs(self.root/name)]
         return [HERE, *found] if holds_runs(self.root) or (self.root/'config.json').exists() or not found else found
 
     def folder(self, study: str) -> Path:
         "A study's folder; raises `BadInput` for a name that is none of `studies`"
-        if study not in self.studies(): raise BadInput(f'{study}: no such study')
-        return self.root if study == HERE else self.root/study
+        if study == HERE: return self.root
+        if not (folder := self.root/study).is_dir() or not self.inside(folder): raise BadInput(f'{study}: no such study')
+        return folder
+
+    def inside(self, folder: Path) -> bool:
+        "Whether a folder lies in this one by its own name, and not through `..` or a link out of it"
+        return folder.resolve().parent == self.root.resolve() and not folder.name.startswith('.')
 
     def all(self, study: str) -> tuple[list[dict], list[str]]:
         "A study's runs, and a line for each folder that can't be read; never raises"

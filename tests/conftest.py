@@ -103,11 +103,14 @@ def cli(capsys, monkeypatch):
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def serve(second):
-    "Start the app on a folder of runs in a process of its own, a fresh one or a second one; returns its URL and how long it took"
-    processes = []
+    """Start the app on a folder of runs in a process of its own, a fresh one or a second one; returns its URL and how long it took.
+
+    One process serves all tests of a module that ask for the same folder."""
+    processes, urls = [], {}
     def start(folder: Path, fresh: bool = False) -> tuple[str, float]:
+        if folder in urls and not fresh: return urls[folder], 0.
         with socket.socket() as s:
             s.bind(('127.0.0.1', 0))
             port = s.getsockname()[1]
@@ -116,7 +119,9 @@ def serve(second):
         from lora_da_bench.views.cli import answers
         url = f'http://127.0.0.1:{port}'
         while time.monotonic() < begun + 60:
-            if answers(url): return url, time.monotonic() - begun
+            if answers(url):
+                urls[folder] = url
+                return url, time.monotonic() - begun
             time.sleep(.05)
         raise TimeoutError('the app did not start')
     yield start

@@ -3,6 +3,7 @@
 A hundred runs of a thousand looks take about 500 MB of a temporary folder. Nothing else should run beside it."""
 
 import argparse
+import http.client
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -141,6 +143,22 @@ def visitors(browser, app: App, steps: list[int], n: int = 10) -> list[float]:
     return times
 
 
+def server_alone(app: App, steps: list[int], n: int = 10) -> list[float]:
+    "Milliseconds in which a visitor gets the twelve pictures of a step where so many ask at once, without a browser"
+    runs = [f'{"-".join(arm)}-seed0' for arm in ARMS]
+    def visit(_):
+        connection, times = http.client.HTTPConnection(app.url.removeprefix('http://')), []
+        for step in steps:
+            begun = time.monotonic()
+            for run in runs:
+                for kind in ('pseudo', 'confidence', 'prediction'):
+                    connection.request('GET', f'/pictures/~/{run}/{step}/00/{kind}.png')
+                    connection.getresponse().read()
+            times.append(1000 * (time.monotonic() - begun))
+        return times
+    with ThreadPoolExecutor(n) as pool: return [t for times in pool.map(visit, range(n)) for t in times]
+
+
 def watching(browser, app: App, seconds: float = 30.) -> tuple[float, float]:
     "The share of a core that the server takes, and the bytes by which it grows an hour, with ten open pages"
     pages = [browser.new_context().new_page() for _ in range(10)]
@@ -178,7 +196,8 @@ def main():
                 row('slider step, first visit of a step: bytes', first_bytes / 1e3, 'kB', None)
                 row('slider step after the first visit: median', statistics.median(again), 'ms', 100)
                 row('slider step after the first visit: bytes', bytes_again / 1e3, 'kB', 50)
-                row('ten visitors at once: slider step, median', statistics.median(visitors(browser, app, [*range(0, 200, 10)])), 'ms', 400)
+                row('ten visitors at once, in browsers on the same two cores: slider step, median', statistics.median(visitors(browser, app, [*range(0, 200, 10)])), 'ms', 400)
+                row('ten visitors at once, without their browsers: pictures of a step, median', statistics.median(server_alone(app, [*range(200, 400, 10)])), 'ms', 400)
                 share, grown = watching(browser, app)
                 row('ten open pages: share of a core', share, 'of a core', None)
                 row('ten open pages: memory of the server, an hour (from half a minute)', grown / 1e6, 'MB', 50)

@@ -2,12 +2,13 @@
 
 `python tests/rebuild.py` exports the library, runs each notebook so that its figures are the current ones, cleans
 them and writes README.md from `nbs/index.ipynb`. With notebooks as arguments only those are run; with `--readme` only
-the README is written."""
+the README is written; with `--app DIR` only the README's pictures of the app are taken, on a folder of runs."""
 
 import ast
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +93,22 @@ def run(notebook: Path):
     subprocess.run([BIN/'jupyter', *command, notebook], cwd=notebook.parent, check=True, env=shown)
 
 
+def photograph(runs: Path):
+    "The app on a folder of runs, as README shows it: nbs/media/app-verdict.png and app-pictures.png"
+    from measure_app import App
+    from playwright.sync_api import sync_playwright
+    with App(runs) as app, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=shutil.which('chromium') or shutil.which('google-chrome'), args=['--no-sandbox'])
+        page = browser.new_page(viewport=dict(width=1280, height=900))
+        for tab, ready in (('verdict', '#trade .js-plotly-plot'), ('pictures', '.pictures[data-drawn]')):
+            page.goto(f'{app.url}/?tab={tab}')
+            page.wait_for_selector(ready, timeout=60_000)
+            page.wait_for_timeout(1500)
+            page.screenshot(path=ROOT/f'nbs/media/app-{tab}.png')
+
+
 def main(args: list[str]):
+    if args[:1] == ['--app']: return photograph(Path(args[1]))
     if args != ['--readme']:
         subprocess.run([BIN/'nbdev_export'], cwd=ROOT, check=True)
         notebooks = [Path(a).resolve() for a in args] or all_notebooks()

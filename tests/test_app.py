@@ -386,6 +386,35 @@ def test_nobody_else_is_answered(serve, quickstart):
         assert b' 403 ' in raw.recv(100)
 
 
+def test_others_need_a_password_and_a_known_name(second, quickstart):
+    "Beyond this machine: --auth for everything that is served, and only the names that were given"
+    import base64
+    code, _, said = second('app', quickstart, '--host', '0.0.0.0').wait()
+    assert code == 2 and said == 'error: --host 0.0.0.0: others could look at these runs; expected --auth USER:PASSWORD beside it\n'
+    code, _, said = second('app', quickstart, '--auth', 'me:').wait()
+    assert code == 2 and said == 'error: --auth: expected USER:PASSWORD, neither of them empty\n'
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    process = second('app', quickstart, '--host', '0.0.0.0', '--port', port, '--name', 'bench.example', env=dict(LORA_DA_BENCH_AUTH='me:dräum'))
+    def status(path, host=f'127.0.0.1:{port}', password=None, origin=None):
+        connection = http.client.HTTPConnection('127.0.0.1', port, timeout=20)
+        headers = dict(Host=host) | ({'Authorization': 'Basic ' + base64.b64encode(password.encode()).decode()} if password else {}) | ({'Origin': origin} if origin else {})
+        connection.request('GET', path, headers=headers)
+        return connection.getresponse().status
+    until = time.monotonic() + 60
+    while True:
+        try: status('/'); break
+        except OSError:
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(.1)
+    for path in ('/', '/config', '/pictures/~/mixed-ema-seed0/00/input.png', '/export/~/scores.csv', '/gradio_api/info'):
+        assert status(path) == status(path, password='me:dream') == status(path, password='me') == 401, path
+        assert status(path, password='me:dräum') == status(path, f'bench.example:{port}', 'me:dräum', 'https://bench.example:%d' % port) == 200, path
+        assert status(path, 'evil.example', 'me:dräum') == status(path, password='me:dräum', origin='http://evil.example') == 403, path
+    process.kill()
+
+
 def test_polls_leave_nothing_behind(quickstart):
     "An open tab asks every two seconds; a day of it must not take memory"
     from gradio.components import Component

@@ -8,10 +8,10 @@ const LAYERS = {
 const IGNORE = 255, MOST_BYTES = 2 ** 29, MOST_LOOKS = 20;
 const state = (window.lora_da_bench ??= {}).pictures ??= {
   step: null, probe: null, layers: ['pseudo', 'prediction', 'errors'], classes: {}, palette: 'dataset', sort: 'order',
-  zoom: { k: 1, x: 0, y: 0 }, picked: [], wipe: .5, with: 0,
+  zoom: { k: 1, x: 0, y: 0 }, picked: [], wipe: .5, with: 0, way: 1,
 };
 const loaded = new Map();   // address -> promise of {width, height, data}, the oldest first
-let bytes = 0, drawing = 0;
+let bytes = 0, drawing = 0, width = Infinity;   // pixels that are kept of a picture's width
 
 const make = (tag, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(tag), properties);
@@ -21,17 +21,19 @@ const make = (tag, properties = {}, ...children) => {
 
 // reading
 
-function load(address) {
-  if (loaded.has(address)) { const kept = loaded.get(address); loaded.delete(address); loaded.set(address, kept); return kept; }
+function load(address) {   // as fine as it is shown: nearest pixels, for class ids can't be mixed
+  const most = width, key = `${address}@${most}`;
+  if (loaded.has(key)) { const kept = loaded.get(key); loaded.delete(key); loaded.set(key, kept); return kept; }
   const promise = (async () => {
     const answer = await fetch(address);
     if (!answer.ok) return { problem: answer.status == 404 ? '' : await answer.text() };
     const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: 'none' }).catch(() => null);
     if (!bitmap) return { problem: 'is cut off or damaged' };
-    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height), context = canvas.getContext('2d', { willReadFrequently: true });
-    context.drawImage(bitmap, 0, 0);
-    const rgba = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
-    const picture = { width: bitmap.width, height: bitmap.height };
+    const scale = Math.min(1, most / bitmap.width), [w, h] = [bitmap.width, bitmap.height].map(n => Math.max(1, Math.round(n * scale)));
+    const context = new OffscreenCanvas(w, h).getContext('2d', { willReadFrequently: true });
+    context.imageSmoothingEnabled = false;
+    context.drawImage(bitmap, 0, 0, w, h);
+    const rgba = context.getImageData(0, 0, w, h).data, picture = { width: w, height: h };
     if (address.includes('/input.png')) { picture.rgba = rgba; picture.pale = paleOf(rgba); bytes += 2 * rgba.length; }
     else {
       const values = picture.values = new Uint8Array(rgba.length / 4);
@@ -40,13 +42,13 @@ function load(address) {
     }
     picture.bytes = picture.rgba ? 2 * rgba.length : picture.values.length;
     for (const [old, kept] of loaded) {
-      if (bytes < MOST_BYTES || old == address) break;
+      if (bytes < MOST_BYTES || old == key) break;
       loaded.delete(old);
       kept.then(p => { bytes -= p.bytes ?? 0; });
     }
     return picture;
   })();
-  loaded.set(address, promise);
+  loaded.set(key, promise);
   return promise;
 }
 
@@ -163,7 +165,8 @@ const cell = (run, column, layer) => {
   return box;
 };
 
-const zoomed = () => { const { k, x, y } = state.zoom; for (const canvas of element.querySelectorAll('.cell canvas')) canvas.style.transform = `translate(${100 * x}%, ${100 * y}%) scale(${k})`; };
+const neededWidth = () => state.zoom.k > 1 ? Infinity : Math.ceil((element.querySelector('.grid .cell')?.clientWidth || 320) * devicePixelRatio);
+const zoomed = () => { const { k, x, y } = state.zoom; if (neededWidth() != width) draw(); for (const canvas of element.querySelectorAll('.cell canvas')) canvas.style.transform = `translate(${100 * x}%, ${100 * y}%) scale(${k})`; };
 
 function keepInside() {
   const z = state.zoom;
@@ -266,17 +269,18 @@ function over(area) {   // two cells over each other, with a wipe
 }
 
 const KINDS = { pseudo: ['pseudo', 'confidence'], confidence: ['confidence'], flipped: ['pseudo'], often: ['pseudo'], prediction: ['prediction'], errors: ['prediction'], differs: ['prediction'] };
-function ahead() {   // the looks beside the one that is shown, so that they are there when the slider comes to them
+const whenIdle = window.requestIdleCallback ?? setTimeout;
+function ahead(turn) {   // the look to which the slider is on its way, so that it is there when the slider comes to it
+  if (turn != drawing) return;
   for (const run of props.value.runs) {
-    const here = run.steps.indexOf(lastLook(run, state.step));
-    for (const look of [run.steps[here + 1], run.steps[here - 1]]) {
-      if (look !== undefined) for (const kind of new Set(state.layers.flatMap(layer => KINDS[layer]))) load(address(run, kind, look));
-    }
+    const look = run.steps[run.steps.indexOf(lastLook(run, state.step)) + state.way];
+    if (look !== undefined) for (const kind of new Set(state.layers.flatMap(layer => KINDS[layer]))) load(address(run, kind, look));
   }
 }
 
 async function draw() {
   const turn = ++drawing, runs = props.value?.runs ?? [];
+  width = neededWidth();
   element.querySelectorAll('.column').forEach((column, i) => {
     const look = lastLook(runs[i], state.step), score = runs[i].scores[look];
     column.querySelector('.at').textContent = look === null ? 'no look yet' : `step ${look}${score === undefined ? '' : ` · mIoU ${score.toFixed(3)}`}`;
@@ -284,7 +288,7 @@ async function draw() {
   await Promise.all([...element.querySelectorAll('.grid .cell')].map(box => box.draw(turn)));
   if (turn != drawing) return;
   element.querySelector('.over')?.draw?.();
-  ahead();
+  whenIdle(() => ahead(turn));
   element.firstElementChild.dataset.drawn = `${state.step}/${state.probe}`;   // all of it is drawn
 }
 
@@ -318,9 +322,9 @@ function build() {
   root.replaceChildren(tools, legend, row, ...note, area, grid);
   element.querySelectorAll('.grid .cell').forEach(follow);
   if (state.picked.length == 2) over(area);
-  thumbnails(row); zoomed(); draw();
+  draw(); thumbnails(row); zoomed();
 }
 
-state.setStep = step => { state.step = step; if (element.isConnected && props.value?.runs?.length) draw(); };
+state.setStep = step => { state.way = step < state.step ? -1 : 1; state.step = step; if (element.isConnected && props.value?.runs?.length) draw(); };
 watch('value', () => setTimeout(build));   // once the slider has what came with it
 build();

@@ -218,23 +218,24 @@ def answers(url: str) -> bool:
     except OSError: return False
 
 # %% ../../nbs/views/71_cli.ipynb #253c6bda
-def listen(port: int) -> socket.socket:
-    "A socket on this machine's own address; raises `BadInput` where the port can't be had"
+def listen(port: int, host: str = '127.0.0.1') -> socket.socket:
+    "A listening socket, on this machine's own address unless told otherwise; raises `BadInput` where it can't be had"
     if not 1 <= port <= 65535: raise BadInput(f'--port: expected a number from 1 to 65535, got {port}')
     server = socket.socket()
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was left a moment ago is free
     try:
-        server.bind(('127.0.0.1', port))
+        server.bind((host, port))
         server.listen()
     except OSError as error:
-        raise BadInput(f'--port: {port} cannot be used ({error.strerror}); choose another') from None
+        named = f'--port: {port}' if host == '127.0.0.1' else f'--host {host}, --port {port}:'
+        raise BadInput(f'{named} cannot be used ({error.strerror}); choose another') from None
     return server
 
 # %% ../../nbs/views/71_cli.ipynb #65680f7e
-def listen_where_free(first: int = 7860) -> socket.socket:
+def listen_where_free(first: int = 7860, host: str = '127.0.0.1') -> socket.socket:
     "A socket on the first free port from `first` on; from now on nobody else gets that port"
     for port in range(first, first + 100):
-        try: return listen(port)
+        try: return listen(port, host)
         except BadInput: pass
     raise BadInput(f'--port: none of the ports {first} to {first + 99} is free')
 
@@ -719,6 +720,9 @@ def open_app(
     folder: Annotated[Path, typer.Argument(
         metavar='DIR', readable=False, help='A folder of runs; they may still be training.')],
     port: Annotated[Optional[int], typer.Option(help='Default: the first free one from 7860 on.')] = None,
+    host: Annotated[str, typer.Option(metavar='ADDRESS', help='Where to listen; for others than this machine, such as 0.0.0.0, --auth is needed.')] = '127.0.0.1',
+    auth: Annotated[Optional[str], typer.Option(metavar='USER:PASSWORD', envvar='LORA_DA_BENCH_AUTH', help='Ask for this name and password.')] = None,
+    name: Annotated[Optional[list[str]], typer.Option(metavar='NAME', help='A name of this machine under which pages may ask, beside localhost. May be given several times.')] = None,
     parent: Annotated[Optional[int], typer.Option(hidden=True)] = None,
     descriptor: Annotated[Optional[int], typer.Option('--socket', hidden=True)] = None,
 ):
@@ -726,13 +730,16 @@ def open_app(
     if parent is not None: threading.Thread(target=leave_with, args=[parent], daemon=True).start()
     from lora_da_bench.evidence.run_store import check_folder
     check_folder(folder)
+    if auth is not None and not all(auth.partition(':')): raise BadInput('--auth: expected USER:PASSWORD, neither of them empty')
+    if host not in ('127.0.0.1', 'localhost') and auth is None:
+        raise BadInput(f'--host {host}: others could look at these runs; expected --auth USER:PASSWORD beside it')
     if descriptor is not None: server = socket.socket(fileno=descriptor)
-    else: server = listen_where_free() if port is None else listen(port)
+    else: server = listen_where_free(host=host) if port is None else listen(port, host)
     from lora_da_bench_app.app import build, serve
     if parent is None:
-        console.print(f'The app is at http://127.0.0.1:{server.getsockname()[1]}', style='bold', end='')
+        console.print(f'The app is at http://{host}:{server.getsockname()[1]}', style='bold', end='')
         console.print('; Ctrl-C ends it.')
-    serve(build(folder), server)
+    serve(build(folder), server, auth, name or [])
 
 # %% ../../nbs/views/71_cli.ipynb #e7aa9daa
 @app.command()

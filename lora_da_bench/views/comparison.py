@@ -25,7 +25,7 @@ from ..evidence.verdict import advice, by_network, last_rounds, verdicts
 from .figures import ALARM_COLOUR, colour_of, DASHES, plain, REFERENCE_COLOUR, steps_before, style
 
 # %% ../../nbs/views/77_comparison.ipynb #59e78cb7
-WEIGHTS = 'scored', 'raw', 'averaged'
+WEIGHTS = 'scored', 'raw', 'average'
 
 def curve(run: dict, name: str, weights: str = 'scored') -> pd.Series:
     "A measure's values by step, of the weights that are asked for; empty where a run has none"
