@@ -10,7 +10,6 @@ import re
 import secrets
 import socket
 import sys
-from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -173,12 +172,8 @@ def build(root: Path) -> gr.Blocks:
         runs, everything, skipped = chosen(study, *values[:3])
         shown = {said: status_lines(known_runs.root, everything, skipped, known_runs.left)} | (front(runs, everything, weights) if tab == TABS[0] else {})
         signature = known_runs.signature(study)   # with what has been read by now
-        return bar | {study_choice: gr.Dropdown(choices=[(name_of(s), s) for s in studies], value=study, visible=len(studies) > 1), tab_state: tab, tabs: gr.Tabs(selected=tab),
+        return bar | {study_choice: gr.Dropdown(choices=[(name_of(s), s) for s in studies], value=study, visible=len(studies) > 1), tab_name: tab, tabs: gr.Tabs(selected=tab),
                       known_signature: signature} | shown
-
-    def select(tab, known, current, *view):
-        "Draw a tab that the reader selects; while the page is being opened its tab is drawn already"
-        return {tab_state: tab} | draw(tab, *view) if known is not None and tab != current else {said: gr.skip()}
 
     def refresh(tab, study, recipe, arms, seed, weights, measures, arm, frame, step, known):
         bar, values = bar_for(study, recipe, arms, seed, weights, step, known)
@@ -196,50 +191,49 @@ def build(root: Path) -> gr.Blocks:
                 play = gr.Button('▶', elem_id='play', scale=0, min_width=48)
             arm_choice = gr.CheckboxGroup(label='Arms', show_label=False, choices=[], elem_id='arms')
             colours_html = gr.HTML(visible='hidden')
+            tab_name = gr.HTML(TABS[0], html_template='', js_on_load=SELECT, visible='hidden')
         said = gr.HTML(elem_id='status')
         with gr.Tabs(elem_id='tabs') as tabs:
-            with gr.Tab('Verdict', id='verdict') as verdict_tab:
+            with gr.Tab('Verdict', id='verdict'):
                 sentences_html, cards_html = gr.HTML(elem_id='sentences'), gr.HTML(elem_id='cards')
                 trade_plot = gr.Plot(label='Quality against stability and cost', elem_id='trade')
                 difference_plot = gr.Plot(label='Paired differences to EMA with 95% intervals', elem_id='differences', visible=False)
                 scores = gr.Dataframe(label='All numbers: held-out target frames, stability, cost', interactive=False, elem_id='scores')
                 class_table = gr.Dataframe(label='IoU by class', interactive=False, elem_id='classes')
-            with gr.Tab('Stability', id='stability') as stability_tab:
+            with gr.Tab('Stability', id='stability'):
                 measure_choice = gr.Dropdown(label='Measures', choices=[('target mIoU', 'target_miou'), ('labels flipped', 'flip_rate')],
                                              value=FIRST_MEASURES, multiselect=True, elem_id='measures')
                 curve_plot = gr.Plot(show_label=False, elem_id='curves')
                 heat_arm = gr.Dropdown(label='IoU of each class over the steps of', choices=[], elem_id='heat-arm')
                 heat_plot = gr.Plot(show_label=False, elem_id='heat')
-            with gr.Tab('Pictures', id='pictures') as pictures_tab:
+            with gr.Tab('Pictures', id='pictures'):
                 picture_view = gr.HTML(value={}, html_template='<div class="pictures"></div>', js_on_load=(STATIC/'pictures.js').read_text(),
                                        apply_default_css=False, elem_id='pictures')
                 with gr.Accordion("Pseudo-labels of the target's training frames, round by round", visible=False, elem_id='rounds') as labelled:
                     frame_choice = gr.Dropdown(label='Target training frame', choices=[], elem_id='frame')
                     rounds_plot = gr.Plot(show_label=False, elem_id='labels')
-            with gr.Tab('Cost', id='cost') as cost_tab: cost_plot = gr.Plot(show_label=False, elem_id='cost')
-            with gr.Tab('Export', id='export') as export_tab: exports = gr.HTML(elem_id='export')
-        tab_state, known_arms = gr.State(TABS[0]), gr.State()
-        known_signature, news = gr.State(), gr.State()
+            with gr.Tab('Cost', id='cost'): cost_plot = gr.Plot(show_label=False, elem_id='cost')
+            with gr.Tab('Export', id='export'): exports = gr.HTML(elem_id='export')
+        known_arms, known_signature, news = gr.State(), gr.State(), gr.State()
 
         bar = [study_choice, recipe_choice, arm_choice, seed_choice, weights_choice, step_choice]
-        view = [tab_state, *bar[:-1], measure_choice, heat_arm, frame_choice]
+        view = [tab_name, *bar[:-1], measure_choice, heat_arm, frame_choice]
         shown = [said, sentences_html, cards_html, trade_plot, difference_plot, class_table, scores, curve_plot, heat_arm, heat_plot,
                  picture_view, labelled, frame_choice, rounds_plot, cost_plot, exports]
         controls = [recipe_choice, arm_choice, seed_choice, weights_choice, step_choice, colours_html, known_arms, measure_choice]
         quiet = dict(show_progress='hidden', api_visibility='private')
-        demo.load(open_page, None, [study_choice, tab_state, tabs, known_signature, *controls, *shown], **quiet).then(draw, view, shown, **quiet)
+        demo.load(open_page, None, [study_choice, tab_name, tabs, known_signature, *controls, *shown], **quiet).then(draw, view, shown, **quiet)
 
         # Every two seconds a poll asks for the signature, and only a new one draws anything. A poll must not name the controls among its outputs:
         # Gradio makes each of them anew for the visitor, even if it is told to skip them, and keeps them all.
-        def poll(study, known): return gr.skip() if (now := known_runs.signature(study)) == known else now
+        def poll(study, known): return gr.skip() if known is None or (now := known_runs.signature(study)) == known else now   # None: not yet opened
         gr.Timer(2).tick(poll, [study_choice, known_signature], news, **quiet)
         news.change(lambda news: news, news, known_signature, **quiet).then(refresh, [*view, step_choice, known_arms], [*controls, *shown], **quiet)
 
         gr.on([arm_choice.input, seed_choice.input, weights_choice.input, measure_choice.input, heat_arm.input, frame_choice.input],
               draw, view, shown, trigger_mode='always_last', **quiet)
         for choice in (study_choice, recipe_choice): choice.input(refresh, [*view, step_choice, known_arms], [*controls, *shown], **quiet)
-        for tab, name in ((verdict_tab, 'verdict'), (stability_tab, 'stability'), (pictures_tab, 'pictures'), (cost_tab, 'cost'), (export_tab, 'export')):
-            tab.select(partial(select, name), [known_arms, *view], [tab_state, *shown], **quiet)
+        tab_name.input(draw, view, shown, trigger_mode='always_last', **quiet)
 
         # in the browser alone: the step goes to the pictures, what is chosen into the address
         in_page = dict(fn=None, api_visibility='private')
@@ -268,6 +262,8 @@ def build(root: Path) -> gr.Blocks:
 
 
 TABS = 'verdict', 'stability', 'pictures', 'cost', 'export'
+# the page's script says which tab the reader has selected: a tab's own event comes while the page is being opened, too
+SELECT = "(window.lora_da_bench ??= {}).select = tab => { props.value = tab; trigger('input') }"
 FIRST_MEASURES = ['target_miou', 'flip_rate']
 LOOPBACK = re.compile(r'(127\.0\.0\.1|localhost|\[::1\])(:\d+)?', re.IGNORECASE)
 

@@ -273,7 +273,7 @@ def test_ten_damaged_runs_beside_a_good_one(open_page, quickstart, tmp_path):
         (RUN[kind][0] if kind in RUN else PART[kind])(run)
     shutil.copytree(quickstart/'mixed-lora-seed0', tmp_path/'runs/mixed-lora-seed0')
     page, _ = open_page(tmp_path/'runs')
-    page.wait_for_selector('.card', timeout=30_000)
+    says(page, '#scores', 'mixed-lora-seed0')
     skipped, kept = [i for i, kind in enumerate(TEN) if kind in RUN], [i for i, kind in enumerate(TEN) if kind in PART]
     said, scores = page.locator('#status').inner_text(), page.locator('#scores').inner_text()
     assert said.count('Skipped:') == len(skipped) == 6

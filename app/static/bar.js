@@ -35,9 +35,12 @@
     }
   };
 
+  const TABS = ['verdict', 'stability', 'pictures', 'cost', 'export'];
   document.addEventListener('click', event => {   // a tab that the reader selects
-    const tab = event.target.closest?.('#tabs button[role=tab]');
-    if (tab) bench.keep({ tab: tab.innerText.trim().split(/\s/)[0].toLowerCase() });
+    const tab = event.target.closest?.('#tabs button')?.innerText.trim().toLowerCase();
+    if (!TABS.includes(tab)) return;
+    bench.keep({ tab });
+    bench.select(tab);
   });
 
   const hook = () => {
