@@ -46,7 +46,10 @@ def contrast(found: pd.DataFrame, outcome: str) -> Contrast:
     if seeds in (1, n) or np.ptp(values) == 0: return Contrast(n, seeds, *mean_interval(values))
     from statsmodels.regression.mixed_linear_model import MixedLM
     with warnings.catch_warnings(action='ignore'):   # of a variance between seeds that is estimated as zero
-        fitted = MixedLM(values, np.ones((n, 1)), groups=found.seed.to_numpy()).fit(reml=True)
+        try: fitted = MixedLM(values, np.ones((n, 1)), groups=found.seed.to_numpy()).fit(reml=True)
+        except np.linalg.LinAlgError: fitted = None
+    between = 0. if fitted is None else float(fitted.cov_re[0, 0]) / fitted.scale
+    if not between > 1e-3: return Contrast(n, seeds, *mean_interval(values))  # nothing is between seeds, and the fit's error there is none
     low, high = fitted.conf_int()[0]
     return Contrast(n, seeds, float(fitted.params[0]), float(low), float(high))
 
