@@ -22,8 +22,8 @@ from starlette.responses import PlainTextResponse
 from lora_da_bench.core.errors import BadInput
 from lora_da_bench.evidence.run_store import alarm_of, arm_of, known_measures, labelled_frames, reference_scores, snapshot_steps
 from lora_da_bench.evidence.verdict import verdicts
-from lora_da_bench.views.comparison import (adaptations, arm_colours, arm_curves, arm_numbers, cards, CARDS_CSS, class_heatmap, class_scores,
-    arm_labels, cost_bars, difference_figure, html_report, number_table, seed_curves, sentences, trade_off, WEIGHTS)
+from lora_da_bench.views.comparison import (adaptations, arm_colours, arm_curves, arm_numbers, cards, class_heatmap, class_scores,
+    arm_labels, cost_bars, difference_figure, html_report, number_table, seed_curves, sentences, style_sheet, trade_off, WEIGHTS)
 from lora_da_bench.views.figures import label_grid, plain
 from lora_da_bench_app.pictures import picture_index, picture_routes, within
 from lora_da_bench_app.runs import HERE, Runs
@@ -317,7 +317,7 @@ def serve(demo: gr.Blocks, server: socket.socket, auth: str | None = None, names
     page = FastAPI(middleware=[Middleware(KnownHostsOnly, auth, names)], docs_url=None, redoc_url=None, openapi_url=None)
     page.include_router(picture_routes(lambda study, run: within(demo.known_runs.folder(study), run)))
     add_exports(page, demo.known_runs)
-    head = f'<style>{CARDS_CSS}</style><script>{(STATIC/"bar.js").read_text()}</script>'
+    head = f'<style>{style_sheet("cards.css")}</style><script>{(STATIC/"bar.js").read_text()}</script>'
     gr.mount_gradio_app(page, demo, path='/', theme=THEME, css_paths=STATIC/'app.css', head=head, footer_links=[], run_history=False, ssr_mode=False)
     demo._queue.sleep_when_free = .05  # seconds; Gradio's own, a thousandth, takes 7% of a core from the training beside it
     uvicorn.Server(uvicorn.Config(page, log_level='critical', timeout_graceful_shutdown=1)).run(sockets=[server])
