@@ -11,6 +11,7 @@ import secrets
 import socket
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
 import uvicorn
@@ -127,7 +128,7 @@ def build(root: Path) -> gr.Blocks:
         return shown | {exports: export_links(study)}
 
     def export_links(study):
-        place = f'/export/{plain(study)}'
+        place = f"/export/{quote(study, safe='')}"
         return (f'<p><a href="{place}/report.html" download>report.html</a>: verdict, curves, cost and all numbers as one page that needs no server; '
                 f'also <code>lora-da-bench report DIR --html FILE</code>.</p><p><a href="{place}/scores.csv" download>scores.csv</a>: all numbers.</p>'
                 '<p>Every figure has a camera in its corner that saves it as a picture.</p>')
