@@ -8,6 +8,9 @@ import pytest
 import site_docs
 
 
+pytestmark = pytest.mark.xdist_group('site')  # one worker builds it, once
+
+
 @pytest.fixture(scope='module')
 def built(tmp_path_factory):
     "The site's folder, served; its URL"

@@ -197,8 +197,7 @@ def trade_off(rows: list[dict], weights: str = 'scored', colours: dict[str, str]
 
 # %% ../../nbs/views/77_comparison.ipynb #e3d0db93
 COST_BARS = {'milliseconds a step': ('step_ms', 1), 'megabytes at the peak': ('peak_memory_bytes', 1e6),
-             'megabytes that a finished run stores': ('saved_bytes', 1e6),
-             'millions of parameters that are trained': ('trainable_parameters', 1e6)}
+             'megabytes stored': ('saved_bytes', 1e6), 'millions of weights trained': ('trainable_parameters', 1e6)}
 
 def cost_bars(rows: list[dict], colours: dict[str, str] = {}) -> go.Figure:
     "Time, memory, storage and what is trained, a bar an arm, median over seeds"
