@@ -20,7 +20,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
-from lora_da_bench.core.errors import BadInput
+from lora_da_bench.core.errors import BadInput, printable
 from lora_da_bench.evidence.run_store import alarm_of, arm_of, known_measures, labelled_frames, reference_scores, snapshot_steps
 from lora_da_bench.evidence.verdict import verdicts
 from lora_da_bench.views.comparison import (adaptations, arm_colours, arm_curves, arm_numbers, cards, class_heatmap, class_scores,
@@ -159,7 +159,7 @@ def build(root: Path) -> gr.Blocks:
 
     def measure_choices(runs):
         present = {name for run in runs for name in run['metrics']}
-        return gr.Dropdown(choices=[(plain(m.title), m.name) for m in known_measures(runs).values() if m.name in present or m.name in FIRST_MEASURES])
+        return gr.Dropdown(choices=[(printable(m.title), m.name) for m in known_measures(runs).values() if m.name in present or m.name in FIRST_MEASURES])
 
     def open_page(request: gr.Request):
         "The page as its address says, or as it is best begun"

@@ -235,7 +235,8 @@ def test_a_measure_of_a_plugin_is_shown_without_the_plugin(open_page, quickstart
     page.wait_for_selector('#curves .js-plotly-plot', timeout=30_000)
     page.locator('#measures input').click()
     options = page.locator('[role=option]')
-    assert any('label entropy' in text for text in options.all_inner_texts())
+    texts = options.all_inner_texts()
+    assert any('label entropy' in text for text in texts) and any("encoder's step" in text for text in texts)   # as it is, not as markup
     for text in ('label entropy', 'onerror'): options.filter(has_text=text).first.click()
     says(page, '#curves', 'label entropy')
     tab(page, 'Verdict')
