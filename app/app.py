@@ -227,7 +227,9 @@ def build(root: Path) -> gr.Blocks:
 
         # Every two seconds a poll asks for the signature, and only a new one draws anything. A poll must not name the controls among its outputs:
         # Gradio makes each of them anew for the visitor, even if it is told to skip them, and keeps them all.
-        def poll(study, known): return gr.skip() if known is None or (now := known_runs.signature(study)) == known else now   # None: not yet opened
+        def poll(study, known):
+            if known_runs.left: known_runs.all(study)   # reads on
+            return gr.skip() if known is None or (now := known_runs.signature(study)) == known else now   # None: not yet opened
         gr.Timer(2).tick(poll, [study_choice, known_signature], news, **quiet)
         news.change(lambda news: news, news, known_signature, **quiet).then(refresh, [*view, step_choice, known_arms], [*controls, *shown], **quiet)
 

@@ -10,7 +10,7 @@ from lora_da_bench.evidence.run_store import (ANCHORS, anchors_of, find_runs, la
 
 PARTS = 'config.json', 'metrics.jsonl', 'measures.json', 'diverged.json', 'kept.json'
 HERE = '~'  # the study that is the folder itself
-PATIENCE = 1.  # seconds: so long a page waits for runs that were never read; the rest come with its next polls
+PATIENCE = .4  # seconds: so long a page waits for runs that were never read; the rest come with its next polls
 
 
 class NotYet(BadInput):
