@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
 from lora_da_bench.core.errors import BadInput, printable
-from lora_da_bench.evidence.run_store import alarm_of, arm_of, known_measures, labelled_frames, reference_scores, snapshot_steps
+from lora_da_bench.evidence.run_store import alarm_lines, ANCHORS, arm_of, known_measures, labelled_frames, reference_scores, snapshot_steps
 from lora_da_bench.evidence.verdict import verdicts
 from lora_da_bench.views.comparison import (adaptations, arm_colours, arm_curves, arm_numbers, cards, class_heatmap, class_scores,
     arm_labels, cost_bars, difference_figure, html_report, number_table, seed_curves, sentences, style_sheet, trade_off, WEIGHTS)
@@ -50,13 +50,6 @@ def status_lines(root: Path, runs: list[dict], skipped: list[str], left: int = 0
     return '<br>'.join(lines)
 
 
-def alarm_lines(runs: list[dict]) -> str:
-    "The collapse alarms of runs, as HTML"
-    alarms = {run['name']: alarm for run in runs if (alarm := alarm_of(run))}
-    lines = [f'<p>⚠ {plain(name)}: {plain(str(alarm))}</p>' for name, alarm in alarms.items()]
-    return f'<div class="alarms">{"".join(lines)}</div>' if lines else ''
-
-
 def toggle_colours(arms: list[str], colours: dict[str, str]) -> str:
     "A style sheet that gives each arm's toggle its colour"
     return '<style>' + ''.join(f'#arms label:nth-of-type({n}) {{ --arm: {colours[arm]} }}' for n, arm in enumerate(arms, 1)) + '</style>'
@@ -81,7 +74,7 @@ def build(root: Path) -> gr.Blocks:
         "The runs that the bar asks for with the source and oracle beside them, all runs, and what was skipped"
         everything, skipped = known_runs.all(study)
         wanted = {run['name'] for arm, of in of_recipe(everything, recipe).items() if arm in arms for run in of}
-        shown = [run for run in everything if run['recipe'] in ('source', 'oracle') or run['name'] in wanted]
+        shown = [run for run in everything if run['recipe'] in ANCHORS or run['name'] in wanted]
         return [run for run in shown if seed == MEAN or str(run['seed']) == seed], everything, skipped
 
     # what each tab shows, as values of its components
@@ -91,7 +84,8 @@ def build(root: Path) -> gr.Blocks:
         rows, references = known_runs.rows(runs), reference_scores(runs)
         said = ''.join(f'<p>{plain(line)}</p>' for line in sentences(rows, references))
         shown = cards(arm_numbers(rows, weights, references), arm_colours(everything)) or '<p class="empty">Nothing is scored yet.</p>'
-        return {sentences_html: f'<div class="sentences">{said}</div>', cards_html: shown + alarm_lines(runs)}
+        alarms = ''.join(f'<p>⚠ {plain(line)}</p>' for line in alarm_lines(rows))
+        return {sentences_html: f'<div class="sentences">{said}</div>', cards_html: f'{shown}<div class="alarms">{alarms}</div>'}
 
     def verdict(runs, everything, weights):
         rows = known_runs.rows(runs)

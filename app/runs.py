@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_da_bench.core.errors import BadInput
-from lora_da_bench.evidence.run_store import (ANCHORS, anchors_of, find_runs, labels_folder, read_diverged, read_run, summary,
+from lora_da_bench.evidence.run_store import (anchors_of, find_runs, labels_folder, read_diverged, read_run, summary,
     weights_path)
 
 PARTS = 'config.json', 'metrics.jsonl', 'measures.json', 'diverged.json', 'kept.json'
@@ -85,7 +85,7 @@ class Runs:
         "A `summary` of every adaptation, from memory where nothing has changed"
         anchors, rows = anchors_of(runs), []
         for run in runs:
-            if run['recipe'] in ANCHORS and run['recipe'] == 'source': continue
+            if run['recipe'] == 'source': continue
             key = stamp(run['folder']), repr(anchors.get(run['seed']))
             if self.summed.get(run['folder'], (None,))[0] != key: self.summed[run['folder']] = key, summary(run, anchors.get(run['seed']))
             rows.append(self.summed[run['folder']][1])

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['WEIGHTS', 'AGAINST', 'COST_BARS', 'CARD', 'EYES', 'TO_LMS', 'TO_OKLAB', 'curve', 'adaptations', 'seed_curves',
            'shades', 'arm_colours', 'arm_labels', 'see_through', 'add_band', 'arm_curves', 'add_alarms',
-           'add_references', 'class_heatmap', 'peak_megabytes', 'numbers_of', 'trade_off', 'cost_bars',
-           'difference_figure', 'arm_numbers', 'cards', 'sentences', 'class_scores', 'number_table', 'oklab',
-           'distances', 'distinct', 'style_sheet', 'html_table', 'html_report']
+           'class_heatmap', 'peak_megabytes', 'numbers_of', 'trade_off', 'cost_bars', 'difference_figure',
+           'arm_numbers', 'cards', 'sentences', 'class_scores', 'number_table', 'oklab', 'distances', 'distinct',
+           'style_sheet', 'html_table', 'html_report']
 
 # %% ../../nbs/views/77_comparison.ipynb #83769b20
 import colorsys
@@ -23,7 +23,8 @@ from ..evidence.measures import Measure, networks_of
 from ..evidence.run_store import (ANCHORS, alarm_of, arm_of, COST, known_measures, last, outcome,
     reference_scores, report_columns, run_label)
 from ..evidence.verdict import advice, by_network, last_rounds, verdicts
-from .figures import ALARM_COLOUR, colour_of, DASHES, plain, REFERENCE_COLOUR, steps_before, style
+from lora_da_bench.views.figures import (add_reference_lines, ALARM_COLOUR, colour_of, DASHES, plain, REFERENCE_COLOUR,
+    steps_before, style)
 
 # %% ../../nbs/views/77_comparison.ipynb #59e78cb7
 WEIGHTS = 'scored', 'raw', 'average'
@@ -109,7 +110,6 @@ def arm_curves(
     names: list[str] = ['target_miou'],   # of measures, a panel each
     weights: str = 'scored',              # one of `WEIGHTS`
     seed: int | None = None,              # one seed alone; None: the mean, with a band over all
-    step: int | None = None,              # is marked
 ) -> go.Figure:
     "Measures over steps, all arms in one figure"
     known, colours = known_measures(runs), arm_colours(runs)
@@ -123,9 +123,8 @@ def arm_curves(
             add_band(fig, arm, table, colours[arm], m, DASHES.get(of[0]['recipe']), row, arm not in shown)
             shown.add(arm)
             if row == 1: add_alarms(fig, of, table)
-        if m.name == 'target_miou': add_references(fig, runs, row)
+        if m.name == 'target_miou': add_reference_lines(fig, runs, row, col=1)
         fig.update_yaxes(title_text=plain(m.title), tickformat='.1~%' if m.form.endswith('%') else '', row=row)
-    if step is not None: fig.add_vline(x=step, line=dict(color=REFERENCE_COLOUR, width=1))
     if not shown: fig.add_annotation(text='nothing to draw yet', showarrow=False, font_size=18)
     fig.update_xaxes(title_text='step of adaptation', row=max(1, len(panels)))
     return style(fig).update_layout(height=160 + 240 * max(1, len(panels)), hovermode='closest')
@@ -139,12 +138,6 @@ def add_alarms(fig: go.Figure, runs: list[dict], table: pd.DataFrame):
         said = f"{plain(run['name'])}<br>step {alarm.step}: {plain(alarm.message)}<extra></extra>"
         fig.add_scatter(x=[at], y=[table.mean(axis=1)[at]], mode='markers', showlegend=False, row=1, col=1,
                         marker=dict(symbol='x', size=11, color=ALARM_COLOUR), hovertemplate=said)
-
-def add_references(fig: go.Figure, runs: list[dict], row: int):
-    "Dotted lines at the `reference_scores`, each with its name"
-    for name, score in reference_scores(runs).items():
-        fig.add_hline(y=score, line=dict(color=REFERENCE_COLOUR, width=1, dash='dot'), row=row, col=1,
-                      annotation=dict(text=f'{name} {score:.3f}', font_size=11), annotation_position='bottom right')
 
 # %% ../../nbs/views/77_comparison.ipynb #b1e6ab3e
 def class_heatmap(runs: list[dict]) -> go.Figure:

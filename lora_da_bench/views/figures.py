@@ -82,10 +82,10 @@ def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, new: bool, before
                         hovertemplate=f'%{{meta}}<br>step %{{x}}<br>{plain(m.title)} %{{y:{m.form}}}<extra></extra>')
 
 # %% ../../nbs/views/70_figures.ipynb #acb5e3d8
-def add_reference_lines(fig: go.Figure, runs: list[dict], row: int):
+def add_reference_lines(fig: go.Figure, runs: list[dict], row: int, col: int = 2):
     "Dotted lines at the `reference_scores`, each with its name"
     for name, score in reference_scores(runs).items():
-        fig.add_hline(y=score, line=dict(color=REFERENCE_COLOUR, width=1, dash='dot'), row=row, col=2,
+        fig.add_hline(y=score, line=dict(color=REFERENCE_COLOUR, width=1, dash='dot'), row=row, col=col,
                       annotation=dict(text=f'{name} {score:.3f}', font_size=11), annotation_position='bottom right',
                       exclude_empty_subplots=False)
 
