@@ -26,8 +26,13 @@ from lora_da_bench.evidence.verdict import verdicts
 from lora_da_bench.views.comparison import (adaptations, arm_colours, arm_curves, arm_numbers, cards, class_heatmap, class_scores,
     arm_labels, cost_bars, difference_figure, html_report, number_table, seed_curves, sentences, style_sheet, trade_off, WEIGHTS)
 from lora_da_bench.views.figures import label_grid, plain
+from lora_da_bench_app.data import data_tab
+from lora_da_bench_app.helper import Helper
+from lora_da_bench_app.jobs import go_on
 from lora_da_bench_app.pictures import picture_index, picture_routes, within
 from lora_da_bench_app.runs import HERE, Runs
+from lora_da_bench_app.training import training_tab
+from lora_da_bench_app.trying import try_index, trying_routes
 
 STATIC = Path(__file__).parent/'static'
 TITLE = '<h1>lora_da_bench</h1><p>Which stabilizer keeps self-training steady, how good is the result, what does it cost?</p>'
@@ -55,6 +60,23 @@ def toggle_colours(arms: list[str], colours: dict[str, str]) -> str:
     return '<style>' + ''.join(f'#arms label:nth-of-type({n}) {{ --arm: {colours[arm]} }}' for n, arm in enumerate(arms, 1)) + '</style>'
 
 
+def foretell_tab(planning: Helper, quiet: dict):
+    "What a step at published size will hold and take, on a device that need not be there"
+    with gr.Accordion('At published size, foretold', open=False, elem_id='foretold'):
+        gr.HTML('<p>TransDA\'s step at 512 x 1024 with 2 + 2 images under each stabilizer, counted without running it; takes about a minute. '
+                'Also <code>lora-da-bench cost --dry-run</code>.</p>')
+        with gr.Row():
+            model = gr.Dropdown(PUBLISHED_MODELS, value=PUBLISHED_MODELS[-1], label='Encoder', elem_id='encoder')
+            device = gr.Dropdown(['cuda', 'cpu', 'mps'], value='cuda', label='Device', elem_id='device')
+            begin = gr.Button('Foretell', elem_id='foretell')
+        table = gr.Dataframe(interactive=False, show_label=False, elem_id='foretold-table')
+        def foretell(model, device):
+            try: found = planning.ask('foretold', model, (512, 1024), device, limit=600)
+            except BadInput as problem: raise gr.Error(plain(str(problem))) from None
+            return dict(headers=found['columns'], data=found['rows'])
+        begin.click(foretell, [model, device], table, **(quiet | dict(show_progress='full')))
+
+
 def steps_of(runs: list[dict]) -> list[int]:
     "The steps that can be looked at: those of the adaptations, or of the source run as long as there is none"
     adapted = [run for of in adaptations(runs).values() for run in of]
@@ -66,9 +88,9 @@ def of_recipe(runs: list[dict], recipe: str) -> dict[str, list[dict]]:
     return {arm: of for arm, of in adaptations(runs).items() if recipe in (ALL, of[0]['recipe'])}
 
 
-def build(root: Path) -> gr.Blocks:
-    "The app for a folder of runs"
-    known_runs = Runs(Path(root))
+def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr.Blocks:
+    "The app for a folder of runs; `data`: datasets of files by name; `read_only`: nobody can train or upload"
+    known_runs, looking, planning = Runs(Path(root)), Helper(), Helper()
 
     def chosen(study: str, recipe: str, arms: list[str], seed: str) -> tuple[list[dict], list[dict], list[str]]:
         "The runs that the bar asks for with the source and oracle beside them, all runs, and what was skipped"
@@ -119,7 +141,10 @@ def build(root: Path) -> gr.Blocks:
         if tab == 'stability': return shown | stability(runs, everything, weights, measures, arm)
         if tab == 'pictures': return shown | pictures(study, runs, everything, frame)
         if tab == 'cost': return shown | {cost_plot: cost_bars(known_runs.rows(runs), arm_colours(everything))}
-        return shown | {exports: export_links(study)}
+        if tab == 'try': return shown | {try_view: try_index(study, runs, everything, not read_only)}
+        if tab == 'train' and not read_only: return shown | training['draw']()
+        if tab == 'export': return shown | {exports: export_links(study)}
+        return shown
 
     def export_links(study):
         place = f"/export/{quote(study, safe='')}"
@@ -162,7 +187,7 @@ def build(root: Path) -> gr.Blocks:
         study = asked.get('study') if asked.get('study') in studies else studies[0]
         step = int(asked['step']) if asked.get('step', '').isdecimal() else -1
         weights = asked.get('weights') if asked.get('weights') in WEIGHTS else WEIGHTS[0]
-        tab = asked.get('tab') if asked.get('tab') in TABS else TABS[0]
+        tab = asked.get('tab') if asked.get('tab') in TABS and not (read_only and asked['tab'] == 'train') else TABS[0]
         bar, values = bar_for(study, asked.get('recipe', ALL), None, asked.get('seed', MEAN), weights, step, [], True, asked.get('arms', '').split(',') if asked.get('arms') else None)
         runs, everything, skipped = chosen(study, *values[:3])
         shown = {said: status_lines(known_runs.root, everything, skipped, known_runs.left)} | (front(runs, everything, weights) if tab == TABS[0] else {})
@@ -175,6 +200,7 @@ def build(root: Path) -> gr.Blocks:
         return bar | draw(tab, study, *values, measures, arm, frame)
 
     with gr.Blocks(title='lora_da_bench', analytics_enabled=False) as demo:
+        quiet = dict(show_progress='hidden', api_visibility='private')
         gr.HTML(TITLE, elem_id='title')
         with gr.Column(elem_id='bar'):
             with gr.Row():
@@ -207,17 +233,24 @@ def build(root: Path) -> gr.Blocks:
                 with gr.Accordion("Pseudo-labels of the target's training frames, round by round", visible=False, elem_id='rounds') as labelled:
                     frame_choice = gr.Dropdown(label='Target training frame', choices=[], elem_id='frame')
                     rounds_plot = gr.Plot(show_label=False, elem_id='labels')
-            with gr.Tab('Cost', id='cost'): cost_plot = gr.Plot(show_label=False, elem_id='cost')
+            with gr.Tab('Cost', id='cost'):
+                cost_plot = gr.Plot(show_label=False, elem_id='cost')
+                foretell_tab(planning, quiet)
+            with gr.Tab('Try it', id='try'):
+                try_view = gr.HTML(value={}, html_template='<div class="trying pictures"></div>', js_on_load=(STATIC/'try.js').read_text(),
+                                   apply_default_css=False, elem_id='try')
+            if not read_only:
+                with gr.Tab('Train', id='train'): training = training_tab(known_runs, data, looking, planning, quiet)
+            with gr.Tab('Data', id='data'): open_data = data_tab(data, looking, quiet)
             with gr.Tab('Export', id='export'): exports = gr.HTML(elem_id='export')
         known_arms, known_signature, news = gr.State(), gr.State(), gr.State()
 
         bar = [study_choice, recipe_choice, arm_choice, seed_choice, weights_choice, step_choice]
         view = [tab_name, *bar[:-1], measure_choice, heat_arm, frame_choice]
         shown = [said, sentences_html, cards_html, trade_plot, difference_plot, class_table, scores, curve_plot, heat_arm, heat_plot,
-                 picture_view, labelled, frame_choice, rounds_plot, cost_plot, exports]
+                 picture_view, labelled, frame_choice, rounds_plot, cost_plot, try_view, exports, *([] if read_only else training['shown'])]
         controls = [recipe_choice, arm_choice, seed_choice, weights_choice, step_choice, colours_html, known_arms, measure_choice]
-        quiet = dict(show_progress='hidden', api_visibility='private')
-        demo.load(open_page, None, [study_choice, tab_name, tabs, known_signature, *controls, *shown], **quiet).then(draw, view, shown, **quiet)
+        loaded = demo.load(open_page, None, [study_choice, tab_name, tabs, known_signature, *controls, *shown], **quiet).then(draw, view, shown, **quiet)
 
         # Every two seconds a poll asks for the signature, and only a new one draws anything. A poll must not name the controls among its outputs:
         # Gradio makes each of them anew for the visitor, even if it is told to skip them, and keeps them all.
@@ -231,6 +264,12 @@ def build(root: Path) -> gr.Blocks:
               draw, view, shown, trigger_mode='always_last', **quiet)
         for choice in (study_choice, recipe_choice): choice.input(refresh, [*view, step_choice, known_arms], [*controls, *shown], **quiet)
         tab_name.input(draw, view, shown, trigger_mode='always_last', **quiet)
+
+        # what needs torch is asked for when it is first looked at
+        def when(name, ask): return lambda tab, *given: ask(*given) if tab == name else gr.skip()
+        for name, (ask, inputs, outputs) in dict(data=open_data, **({} if read_only else dict(train=training['opened']))).items():
+            tab_name.input(when(name, ask), [tab_name, *inputs], outputs, **quiet)
+            loaded = loaded.then(when(name, ask), [tab_name, *inputs], outputs, **quiet)
 
         # in the browser alone: the step goes to the pictures, what is chosen into the address
         in_page = dict(fn=None, api_visibility='private')
@@ -254,14 +293,15 @@ def build(root: Path) -> gr.Blocks:
             runs, _ = known_runs.all(study)
             return picture_index(study, [run for of in adaptations(runs).values() for run in of if run['seed'] == seed], runs)
         for endpoint, name in ((verdict_of, 'verdict'), (curves_of_measure, 'curves'), (pictures_of, 'pictures')): gr.api(endpoint, api_name=name)
-    demo.known_runs = known_runs
+    demo.known_runs, demo.helpers, demo.read_only = known_runs, (looking, planning), read_only
     return demo
 
 
-TABS = 'verdict', 'stability', 'pictures', 'cost', 'export'
+TABS = 'verdict', 'stability', 'pictures', 'cost', 'try', 'train', 'data', 'export'
 # the page's script says which tab the reader has selected: a tab's own event comes while the page is being opened, too
 SELECT = "(window.lora_da_bench ??= {}).select = tab => { props.value = tab; trigger('input') }"
 FIRST_MEASURES = ['target_miou', 'flip_rate']
+PUBLISHED_MODELS = ['swin_tiny_patch4_window7_224', 'swin_small_patch4_window7_224', 'swin_base_patch4_window7_224']
 LOOPBACK = re.compile(r'(127\.0\.0\.1|localhost|\[::1\])(:\d+)?', re.IGNORECASE)
 
 
@@ -312,12 +352,17 @@ def add_exports(page: FastAPI, known_runs: Runs):
 def serve(demo: gr.Blocks, server: socket.socket, auth: str | None = None, names: list[str] = []):
     "Serve the app on a listening socket until Ctrl-C, which raises `KeyboardInterrupt`; `auth`: USER:PASSWORD, `names`: of this machine, beside localhost"
     page = FastAPI(middleware=[Middleware(KnownHostsOnly, auth, names)], docs_url=None, redoc_url=None, openapi_url=None)
-    page.include_router(picture_routes(lambda study, run: within(demo.known_runs.folder(study), run)))
+    folder_of = lambda study, run: within(demo.known_runs.folder(study), run)
+    page.include_router(picture_routes(folder_of))
+    page.include_router(trying_routes(folder_of, demo.helpers[0], uploads=not demo.read_only))
     add_exports(page, demo.known_runs)
     head = f'<style>{style_sheet("cards.css")}</style><script>{(STATIC/"bar.js").read_text()}</script>'
     gr.mount_gradio_app(page, demo, path='/', theme=THEME, css_paths=STATIC/'app.css', head=head, footer_links=[], run_history=False, ssr_mode=False)
     demo._queue.sleep_when_free = .05  # seconds; Gradio's own, a thousandth, takes 7% of a core from the training beside it
-    uvicorn.Server(uvicorn.Config(page, log_level='critical', timeout_graceful_shutdown=1)).run(sockets=[server])
+    if not demo.read_only: go_on(demo.known_runs.root)
+    try: uvicorn.Server(uvicorn.Config(page, log_level='critical', timeout_graceful_shutdown=1)).run(sockets=[server])
+    finally:
+        for helper in demo.helpers: helper.close()
 
 
 demo = build(Path(os.environ.get('LORA_DA_BENCH_RUNS', 'demo')))  # what `gradio app/app.py` and hosts of Gradio apps look for

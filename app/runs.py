@@ -7,6 +7,7 @@ from pathlib import Path
 from lora_da_bench.core.errors import BadInput
 from lora_da_bench.evidence.run_store import (anchors_of, find_runs, labels_folder, read_diverged, read_run, summary,
     weights_path)
+from lora_da_bench_app.jobs import jobs_of
 
 PARTS = 'config.json', 'metrics.jsonl', 'measures.json', 'diverged.json', 'kept.json'
 HERE = '~'  # the study that is the folder itself
@@ -67,6 +68,12 @@ class Runs:
         if not (folder := self.root/study).is_dir() or not self.inside(folder): raise BadInput(f'{study}: no such study')
         return folder
 
+    def folder_to_be(self, study: str) -> Path:
+        "The folder of a study that need not be there yet; raises `BadInput` for a name that would lie elsewhere"
+        folder = self.root if study == HERE else self.root/study
+        if study != HERE and not self.inside(folder): raise BadInput(f'folder: expected a plain name below {self.root.name}, got {study!r}')
+        return folder
+
     def inside(self, folder: Path) -> bool:
         "Whether a folder lies in this one by its own name, and not through `..` or a link out of it"
         return folder.resolve().parent == self.root.resolve() and not folder.name.startswith('.')
@@ -103,6 +110,7 @@ class Runs:
             except (OSError, BadInput) as error: return folder.name, str(error)
         try: place = self.folder(study); found = tuple(map(sign, [place, *sorted(p for p in place.iterdir() if p.is_dir())]))
         except (OSError, BadInput) as error: found = (str(error),)
-        found = len(self.read), found   # more are read than when a page was drawn
+        queued = tuple((job.number, job.state) for job in jobs_of(self.root))
+        found = len(self.read), queued, found   # more are read than when a page was drawn
         self.signed = time.monotonic(), study, found
         return found

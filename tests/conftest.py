@@ -109,18 +109,18 @@ def serve(second):
 
     One process serves all tests of a module that ask for the same folder."""
     processes, urls = [], {}
-    def start(folder: Path, fresh: bool = False) -> tuple[str, float]:
-        if folder in urls and not fresh: return urls[folder], 0.
+    def start(folder: Path, fresh: bool = False, *more) -> tuple[str, float]:
+        if (folder, *more) in urls and not fresh: return urls[folder, *more], 0.
         with socket.socket() as s:
             s.bind(('127.0.0.1', 0))
             port = s.getsockname()[1]
-        begun, words = time.monotonic(), ('app', folder, '--port', port)
+        begun, words = time.monotonic(), ('app', folder, '--port', port, *more)
         processes.append(subprocess.Popen(command(*words)) if fresh else second(*words))
         from lora_da_bench.views.cli import answers
         url = f'http://127.0.0.1:{port}'
         while time.monotonic() < begun + 60:
             if answers(url):
-                urls[folder] = url
+                urls[folder, *more] = url
                 return url, time.monotonic() - begun
             time.sleep(.05)
         raise TimeoutError('the app did not start')
@@ -129,13 +129,39 @@ def serve(second):
 
 
 @pytest.fixture
-def camvid(tmp_path) -> Path:
+def open_page(browser, serve):
+    "Open the app on a folder of runs, with further words of its command; `page.problems`: errors of scripts, `page.elsewhere`: what it asked of others"
+    def open(folder, fresh=False, address='', more=(), **size):
+        url, seconds = serve(folder, fresh, *more)
+        page = browser.new_page(viewport=dict(width=1440, height=1100) | size)
+        page.problems, page.elsewhere, page.url_of_app = [], [], url
+        page.on('pageerror', lambda e: page.problems.append(str(e)))
+        def route(r):
+            if r.request.url.startswith((url, 'data:', 'blob:')): r.continue_()
+            else: page.elsewhere.append(r.request.url); r.abort()
+        page.route('**/*', route)
+        page.goto(url + address)
+        return page, seconds
+    return open
+
+
+def tab(page, name): page.locator('#tabs button[role=tab]', has_text=name).first.click()
+
+
+def says(page, place, text, seconds=30):
+    page.wait_for_function("([place, text]) => document.querySelector(place)?.innerText?.includes(text)", arg=[place, text], timeout=1000 * seconds)
+
+
+@pytest.fixture
+def camvid(tmp_path) -> Path: return make_camvid(tmp_path/'camvid')
+
+
+def make_camvid(root: Path) -> Path:
     "Made-up files in CamVid's layout: two sequences by day, one at dusk"
     import numpy as np
     from PIL import Image
 
     from lora_da_bench.data.scenes import scene
-    root = tmp_path/'camvid'
     for split, names in dict(train=['0006R0_1', '0006R0_2', '0016E5_1', '0016E5_2', '0001TP_1', '0001TP_2'], test=['0001TP_3', '0001TP_4']).items():
         for folder in (root/split, root/f'{split}annot'): folder.mkdir(parents=True)
         for i, name in enumerate(names):

@@ -12,7 +12,7 @@ import time
 import tracemalloc
 
 import pytest
-from conftest import command
+from conftest import command, says, tab
 from damage import PART, RUN
 
 CELLS = "() => [...document.querySelectorAll('#pictures .grid .cell')].map(c => c.querySelector('canvas').toDataURL())"
@@ -20,29 +20,7 @@ COLUMNS = "() => document.querySelectorAll('#pictures .column').length"
 POINTS = "() => document.querySelector('#curves .js-plotly-plot')._fullData.filter(t => t.showlegend).map(t => t.x.length)"
 
 
-@pytest.fixture
-def open_page(browser, serve):
-    def open(folder, fresh=False, address='', **size):
-        url, seconds = serve(folder, fresh)
-        page = browser.new_page(viewport=dict(width=1440, height=1100) | size)
-        page.problems, page.elsewhere, page.url_of_app = [], [], url
-        page.on('pageerror', lambda e: page.problems.append(str(e)))
-        def route(r):
-            if r.request.url.startswith((url, 'data:', 'blob:')): r.continue_()
-            else: page.elsewhere.append(r.request.url); r.abort()
-        page.route('**/*', route)
-        page.goto(url + address)
-        return page, seconds
-    return open
-
-
 def drawn(page, of=''): page.wait_for_function("of => document.querySelector('#pictures .pictures')?.dataset.drawn?.includes(of)", arg=of, timeout=30_000)
-
-
-def tab(page, name): page.locator('#tabs button[role=tab]', has_text=name).first.click()
-
-
-def says(page, place, text): page.wait_for_function("([place, text]) => document.querySelector(place)?.innerText?.includes(text)", arg=[place, text], timeout=30_000)
 
 
 def test_the_verdict_is_the_front_page(open_page, quickstart, tmp_path):
@@ -432,16 +410,17 @@ def test_polls_leave_nothing_behind(quickstart):
     while not answers(f'http://127.0.0.1:{port}'): time.sleep(.1)
     config = json.loads(ask('GET', '/config'))
     values = {c['id']: c['props'].get('value') for c in config['components']}
-    event = lambda name: next(d for d in config['dependencies'] if any(target[1] == name for target in d['targets']))
+    first = lambda name, of=None: next(d for d in config['dependencies'] if any(t[1] == name and of in (None, t[0]) for t in d['targets']))
+    events = dict(load=first('load'), tick=first('tick'), change=first('change', first('tick')['outputs'][0]))
     def fire(name):
-        data = [values[i] for i in event(name)['inputs']]
-        ask('POST', '/gradio_api/queue/join', data=data, fn_index=event(name)['id'], session_hash='one', event_data=None, trigger_id=None)
+        data = [values[i] for i in events[name]['inputs']]
+        ask('POST', '/gradio_api/queue/join', data=data, fn_index=events[name]['id'], session_hash='one', event_data=None, trigger_id=None)
         lines = ask('GET', '/gradio_api/queue/data?session_hash=one').splitlines()
         done = next(m for line in lines if line.startswith('data:') and (m := json.loads(line[5:]))['msg'] == 'process_completed')
         assert done['success'], done
         return done['output']['data']
     fire('load')
-    for i, new in zip(event('change')['outputs'], fire('change')):   # what the page would hold now
+    for i, new in zip(events['change']['outputs'], fire('change')):   # what the page would hold now
         if i in values: values[i] = new.get('value', values[i]) if isinstance(new, dict) else new
     def after(polls):
         connection.close()   # the server has closed one that was idle for 5 s; the next request opens another

@@ -35,9 +35,9 @@
     }
   };
 
-  const TABS = ['verdict', 'stability', 'pictures', 'cost', 'export'];
+  const TABS = ['verdict', 'stability', 'pictures', 'cost', 'try', 'train', 'data', 'export'];
   document.addEventListener('click', event => {   // a tab that the reader selects
-    const tab = event.target.closest?.('#tabs button')?.innerText.trim().toLowerCase();
+    const tab = event.target.closest?.('#tabs button')?.innerText.trim().toLowerCase().split(' ')[0];
     if (!TABS.includes(tab)) return;
     bench.keep({ tab });
     bench.select(tab);

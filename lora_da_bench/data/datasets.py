@@ -8,8 +8,8 @@ __all__ = ['CITIES', 'DAY', 'DUSK', 'ROW', 'DATASETS', 'Count', 'SPLITS', 'gta5'
            'survey_frame', 'painted', 'cache_folder', 'survey_cache', 'cached_rows', 'survey', 'palette_problem',
            'findings', 'dark_pictures', 'summarize', 'class_shares', 'colour_shares', 'without_problems', 'Domains',
            'streetscenes', 'camvid_day_dusk', 'cityscapes_target', 'gta5_cityscapes', 'synthia_cityscapes',
-           'own_folders', 'needs_root', 'checked', 'open_domains', 'cityscapes_splits', 'with_files', 'open_parts',
-           'has_labelled_pixels', 'frames_in_classes', 'domains_in_classes', 'fingerprints', 'overlaps',
+           'own_folders', 'needs_root', 'checked', 'open_domains', 'cityscapes_splits', 'made_of_files', 'with_files',
+           'open_parts', 'has_labelled_pixels', 'frames_in_classes', 'domains_in_classes', 'fingerprints', 'overlaps',
            'save_overlays', 'Unlabelled', 'Relabelled']
 
 # %% ../../nbs/data/13_datasets.ipynb #5e714dcd
@@ -448,10 +448,16 @@ SPLITS = {
 }
 
 # %% ../../nbs/data/13_datasets.ipynb #340bce70
+def made_of_files() -> Registry:
+    "The datasets that have files, by name"
+    known = Registry('NAME')
+    known.update({name: dataset for name, dataset in DATASETS.items() if needs_root(dataset)})
+    return known
+
 def with_files() -> Registry:
     "What has files that `data check` can read, by name: datasets, then single sets of frames"
-    known = Registry('NAME')
-    known.update({name: dataset for name, dataset in DATASETS.items() if needs_root(dataset)} | SPLITS)
+    known = made_of_files()
+    known.update(SPLITS)
     return known
 
 # %% ../../nbs/data/13_datasets.ipynb #e2beafec

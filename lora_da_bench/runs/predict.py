@@ -73,5 +73,5 @@ def predict_files(
             log.warning('skipped: %s', problem)
             yield done, str(problem)
             continue
-        write_prediction(place, image, segment(model, image, config['preset']['size'][0], device), space)
+        write_prediction(place, image, segment(model, image, config['preset']['size'][0], device)[0], space)
         yield done, None

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEMO', 'take_turns', 'Arm', 'arm_name', 'demo_arms', 'chain', 'run_chain', 'load_surveyed', 'n_at_once', 'one_thread',
-           'run_alone', 'Failed', 'until_it_fails', 'source_preset', 'run_arms', 'adapt']
+           'run_alone', 'Failed', 'until_it_fails', 'source_preset', 'checked_chains', 'run_arms', 'adapt']
 
 # %% ../../nbs/studies/61_arms.ipynb #97b2d7eb
 import logging
@@ -150,6 +150,23 @@ def source_preset(preset: Preset) -> Preset:
         lr=preset.source_lr, final_lr=0., score_weights=None, average_decay=.99,
         stop_on_collapse=False, keep='last'))
 
+# %% ../../nbs/studies/61_arms.ipynb #216da155
+def checked_chains(
+    preset: Preset,        # of the source model and the data
+    arms: dict[str, Arm],
+    seed: int = 0,
+    root: str | None = None,
+    source: str = 'source',
+) -> dict[str, dict[str, Config]]:  # arm -> its runs, as `chain` has them
+    "The runs of some arms; raises `BadInput` for a misspelt name or what can't work, before anything is trained or written"
+    chains = {name: chain(name, arm, seed, root, source) for name, arm in arms.items()}
+    configs = [config for of in chains.values() for config in of.values()]
+    for config in configs: config.create_stabilizer(), config.create_terms()
+    check_encoder(preset.model, preset.weights)
+    create_accelerator()
+    for config in configs: check_shares(config)
+    return chains
+
 # %% ../../nbs/studies/61_arms.ipynb #dcf746c0
 def run_arms(
     out: Path,             # the folder of runs
@@ -163,13 +180,7 @@ def run_arms(
 ) -> Iterator[tuple[str, int, int]]:  # run, step just done, its number of steps
     "Train a source model if the arms start from one, then all arms, in turns or at the same time"
     out, resolved = Path(out), root and str(Path(root).resolve())
-    chains = {name: chain(name, arm, seed, resolved, source) for name, arm in arms.items()}
-    for configs in chains.values():  # a misspelt name is told now, not after the source training
-        for config in configs.values(): config.create_stabilizer(), config.create_terms()
-    check_encoder(preset.model, preset.weights)
-    create_accelerator()
-    for configs in chains.values():
-        for config in configs.values(): check_shares(config)  # before a folder is made
+    chains = checked_chains(preset, arms, seed, resolved, source)
     domains = yield from load_surveyed(preset, root)
     for configs in chains.values():
         for config in configs.values(): needs_labels(config, domains)

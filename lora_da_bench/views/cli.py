@@ -12,9 +12,9 @@ __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'REGISTRIES', 'comm
            'show_unlike_public', 'flat_fields', 'show_rows', 'presets', 'list_presets', 'pretrain', 'check',
            'read_parts', 'first_of_a_kind', 'size_counts', 'show_facts', 'show_shares', 'show_seen_sizes',
            'show_overlays', 'report', 'write_page', 'show_report', 'show_verdict', 'show_foresight', 'show_columns',
-           'predict', 'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores', 'numbers', 'height_and_width',
-           'ablation', 'Executor', 'study', 'print_table', 'cost', 'measure_in_turns', 'show_prediction', 'show_cost',
-           'gap']
+           'predict', 'named_folders', 'open_app', 'evaluate', 'score', 'score_held_out', 'store_scores', 'numbers',
+           'height_and_width', 'ablation', 'Executor', 'study', 'print_table', 'cost', 'measure_in_turns',
+           'show_prediction', 'show_cost', 'gap']
 
 # %% ../../nbs/views/71_cli.ipynb #638cc14a
 import hashlib
@@ -117,7 +117,7 @@ def load_first(
 # %% ../../nbs/views/71_cli.ipynb #37dcdd52
 REGISTRIES = dict(  # what a help text calls {presets} is these names
     presets='runs.experiments.PRESETS', studies='studies.study.STUDIES', recipes='method.recipes.RECIPES',
-    stabilizers='method.stabilizers.STABILIZERS', checkable='data.datasets.with_files', candidates='studies.cost.CANDIDATES')
+    stabilizers='method.stabilizers.STABILIZERS', checkable='data.datasets.with_files', datasets='data.datasets.made_of_files', candidates='studies.cost.CANDIDATES')
 
 def import_names() -> dict[str, list[str]]:
     "The names in each registry"
@@ -714,8 +714,20 @@ def predict(
     n_written = len(places) - len(skipped)
     console.print(printable(f'{n_written} label maps and overlays in {out}{unread}'), soft_wrap=True)
 
+# %% ../../nbs/views/71_cli.ipynb #84b04561
+def named_folders(given: list[str]) -> dict[str, Path]:
+    "Datasets and their folders from NAME=DIR; raises `BadInput` for an unknown name, or where there is no such folder"
+    found = {}
+    for words in given:
+        name, _, folder = words.partition('=')
+        if name not in (known := known_names()['datasets']) or not folder:
+            raise BadInput(f"--data {words}: expected NAME=DIR, the name one of {', '.join(known)}")
+        if not Path(folder).is_dir(): raise BadInput(f'--data {words}: no such folder')
+        found[name] = Path(folder).resolve()
+    return found
+
 # %% ../../nbs/views/71_cli.ipynb #3b4558d0
-@app.command('app')
+@command('app')
 def open_app(
     folder: Annotated[Path, typer.Argument(
         metavar='DIR', readable=False, help='A folder of runs; they may still be training.')],
@@ -723,23 +735,27 @@ def open_app(
     host: Annotated[str, typer.Option(metavar='ADDRESS', help='Where to listen; for others than this machine, such as 0.0.0.0, --auth is needed.')] = '127.0.0.1',
     auth: Annotated[Optional[str], typer.Option(metavar='USER:PASSWORD', envvar='LORA_DA_BENCH_AUTH', help='Ask for this name and password.')] = None,
     name: Annotated[Optional[list[str]], typer.Option(metavar='NAME', help='A name of this machine under which pages may ask, beside localhost. May be given several times.')] = None,
+    data: Annotated[Optional[list[str]], typer.Option(
+        metavar='NAME=DIR', help='A dataset that may be looked through and trained on: one of {datasets}, and its folder. May be given several times.')] = None,
+    read_only: Annotated[bool, typer.Option('--read-only', help='Nobody can start training or upload a picture.')] = False,
     parent: Annotated[Optional[int], typer.Option(hidden=True)] = None,
     descriptor: Annotated[Optional[int], typer.Option('--socket', hidden=True)] = None,
 ):
-    "Look at runs: curves, pseudo-labels and segmentations side by side."
+    "Look at runs: verdict, curves, pseudo-labels and segmentations side by side; start runs, try them on pictures, look through data."
     if parent is not None: threading.Thread(target=leave_with, args=[parent], daemon=True).start()
     from lora_da_bench.evidence.run_store import check_folder
     check_folder(folder)
     if auth is not None and not all(auth.partition(':')): raise BadInput('--auth: expected USER:PASSWORD, neither of them empty')
     if host not in ('127.0.0.1', 'localhost') and auth is None:
         raise BadInput(f'--host {host}: others could look at these runs; expected --auth USER:PASSWORD beside it')
+    datasets = named_folders(data or [])
     if descriptor is not None: server = socket.socket(fileno=descriptor)
     else: server = listen_where_free(host=host) if port is None else listen(port, host)
     from lora_da_bench_app.app import build, serve
     if parent is None:
         console.print(f'The app is at http://{host}:{server.getsockname()[1]}', style='bold', end='')
         console.print('; Ctrl-C ends it.')
-    serve(build(folder), server, auth, name or [])
+    serve(build(folder, datasets, read_only), server, auth, name or [])
 
 # %% ../../nbs/views/71_cli.ipynb #e7aa9daa
 @app.command()

@@ -1,0 +1,186 @@
+"What the app asks of its helper: functions that need torch."
+
+import io
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from PIL import Image
+from safetensors.torch import save_file
+
+from lora_da_bench.core.errors import BadInput
+from lora_da_bench.core.processes import create_accelerator
+from lora_da_bench.core.registry import unknown
+from lora_da_bench.data.datasets import DATASETS, Domains, needs_root, open_domains, open_parts, overlaps, summarize, survey, survey_cache
+from lora_da_bench.data.frames import Frames, read_image
+from lora_da_bench.data.labels import label_image
+from lora_da_bench.evidence.evaluation import segment
+from lora_da_bench.evidence.run_store import finished_weights, read_config
+from lora_da_bench.method.recipes import RECIPES
+from lora_da_bench.method.stabilizers import STABILIZERS
+from lora_da_bench.runs.checkpoints import load_model, stored_space
+from lora_da_bench.runs.experiments import load_domains, Preset, PRESETS, with_settings
+from lora_da_bench.studies.arms import Arm, arm_name, checked_chains, demo_arms, source_preset
+from lora_da_bench.studies.cost import cost_preset, predict_candidates, pretend_device
+from lora_da_bench.studies.dry_step import prediction_table
+from lora_da_bench.studies.plan import dry_run
+from lora_da_bench.studies.study import load_study, seeds_of, STUDIES, study_arms
+from lora_da_bench.views.browsers import frame_grid, shares_figure, shares_of
+from lora_da_bench.views.cli import named_with, source_name
+
+WEIGHTS = 'random', 'pretrained', 'hub'  # that a page may ask for: files are for the command line
+FRAMES_SHOWN = 4
+PUBLISHED = 'reference', 'none', 'ema', 'lora-reuse', 'lora-head-reuse', 'lora-head-light'  # candidates that Cost foretells
+
+
+# segmenting
+
+@lru_cache(4)
+def model_of(folder: Path, changed: int):
+    "A finished run's network on the device; `changed` is when its weights were written"
+    return load_model(folder).to(create_accelerator().device)
+
+
+def png(image: Image.Image) -> bytes:
+    image.save(buffer := io.BytesIO(), format='PNG')
+    return buffer.getvalue()
+
+
+def segmented(folder: Path, picture: Path) -> tuple[bytes, bytes]:
+    "PNGs of a picture's size: the label map that `predict` writes, and the confidence, grey, 255 is sure"
+    image = read_image(picture)
+    model = model_of(folder, finished_weights(folder).stat().st_mtime_ns)
+    classes, confidence = segment(model, image, read_config(folder)['preset']['size'][0], next(model.parameters()).device)
+    return png(label_image(classes, stored_space(folder))), png(Image.fromarray((255 * confidence).round().astype(np.uint8)))
+
+
+def merged(folder: Path, place: Path):
+    "Write a finished run's network as one file, adapters merged into the weights"
+    tensors = {name: t.contiguous() for name, t in load_model(folder).state_dict().items()}
+    save_file(tensors, place)
+
+
+# planning
+
+def choices() -> dict:
+    "What a run or study can be made of"
+    return dict(presets=list(PRESETS), recipes=list(RECIPES), stabilizers=list(STABILIZERS), studies=list(STUDIES),
+                drawn=[name for name, dataset in DATASETS.items() if not needs_root(dataset)])
+
+
+def chosen(name: str, settings: list[str]) -> Preset:
+    "A preset by name, with settings; raises `BadInput`, for files too"
+    if name not in PRESETS: raise unknown('preset', name, PRESETS)
+    preset = with_settings(PRESETS[name], settings)
+    if preset.weights not in WEIGHTS: raise BadInput(f"weights: expected one of {', '.join(WEIGHTS)}; a file is for the command line")
+    return preset
+
+
+def whole(value, field: str, low: int, high: int) -> int:
+    "A whole number in a range; raises `BadInput`"
+    if not isinstance(value, (int, float)) or value != int(value) or not low <= value <= high: raise BadInput(f'{field}: expected a whole number from {low} to {high:,}, got {value!r}')
+    return int(value)
+
+
+def groups_of(fields: dict) -> tuple[list[str], dict[str, tuple[Preset, dict[str, Arm]]], range]:
+    "The command's words, the arms by what their source model is called, and the seeds"
+    settings = [line.strip() for line in fields['settings'].splitlines() if line.strip()]
+    given = [word for line in settings for word in ('--set', line)]
+    if fields['kind'] == 'study':
+        if fields['study'] not in STUDIES: raise unknown('study', fields['study'], STUDIES)
+        study = load_study(fields['study']).model_copy(update=dict(seeds=whole(fields['seeds'], 'seeds', 1, 1000)))
+        groups = {source: (next(iter(arms.values())).preset, arms) for source, arms in study_arms(study).items()}
+        return ['study', fields['study'], '--seeds', str(study.seeds)], groups, seeds_of(study)
+    preset = chosen(fields['preset'], settings)
+    if steps := fields['steps']: preset = preset.model_copy(update=dict(steps=whole(steps, 'steps', 1, 10**7)))
+    if fields['kind'] == 'comparison':
+        seeds = whole(fields['seeds'], 'seeds', 1, 1000)
+        given = [*given, '--set', f'steps={preset.steps}'] if steps else given
+        arms = named_with([*settings, f'steps={preset.steps}'] if steps else settings, demo_arms(preset))
+        source = source_name(settings)
+        return ['quickstart', '--no-app', '--preset', fields['preset'], '--seeds', str(seeds), *given], {source: (preset, arms)}, range(seeds)
+    recipe, seed = fields['recipe'] or preset.recipe, whole(fields['seed'], 'seed', 0, 2**31 - 1)
+    arms = named_with(settings, {arm_name(recipe, fields['stabilizer']): Arm(preset, recipe, fields['stabilizer'])})
+    words = ['train', '--preset', fields['preset'], '--recipe', recipe, '--stabilizer', fields['stabilizer'], '--seed', str(seed), *given]
+    return [*words, '--steps', str(preset.steps)] if steps else words, {source_name(settings): (preset, arms)}, range(seed, seed + 1)
+
+
+def root_of(dataset: str, data: dict[str, Path]) -> Path | None:
+    "The folder of a dataset that has files, None of one that is drawn; raises `BadInput` where the app was not told of it"
+    if not needs_root(DATASETS[dataset]): return None
+    if dataset not in data: raise BadInput(f'{dataset}: expected the folder of its files; name it where the app is started, with --data {dataset}=DIR')
+    return data[dataset]
+
+
+def planned(fields: dict, data: dict[str, Path]) -> dict:
+    "The command for what a page asks for, and its runs with their steps, in order; raises `BadInput` that names the field"
+    words, groups, seeds = groups_of(fields)
+    root, runs = root_of(next(iter(groups.values()))[0].dataset, data), {}
+    for seed in seeds:
+        for source, (preset, arms) in groups.items():
+            if any(arm.preset.start == 'source' for arm in arms.values()): runs[f'{source}-seed{seed}'] = source_preset(preset).steps
+            for configs in checked_chains(preset, arms, seed, root and str(root), source).values(): runs |= {name: config.steps for name, config in configs.items()}
+    return dict(words=[*words, *(['--root', str(root)] if root else [])], runs=runs)
+
+
+def estimated(fields: dict, data: dict[str, Path]) -> dict:
+    "Seconds in all, seconds a step and bytes of what a page asks for, by its first arm on this machine"
+    _, groups, _ = groups_of(fields)
+    arm = next(iter(next(iter(groups.values()))[1].values()))
+    plan = dry_run(arm.preset, arm.recipe, arm.stabilizer, load_domains(arm.preset, root_of(arm.preset.dataset, data)))
+    seconds = max(plan['step_s'], plan['loading_s']) * sum(planned(fields, data)['runs'].values())
+    return dict(seconds=seconds, step_s=plan['step_s'], memory_bytes=plan['memory_bytes'])
+
+
+def foretold(model: str, crop: tuple[int, int], device: str) -> dict:
+    "What a step of some candidates will hold and take at a published size, as `cost --dry-run`: columns and rows"
+    where, precision = pretend_device(device, None)
+    table = prediction_table(predict_candidates(cost_preset(model, crop), list(PUBLISHED), where, precision, fits=False))
+    return dict(columns=list(table), rows=table.values.tolist(), precision=precision)
+
+
+# looking at data
+
+@lru_cache(8)
+def domains_of(name: str, root: Path | None) -> Domains:
+    "A dataset, as the first preset that is made of it opens it"
+    preset = next((p for p in PRESETS.values() if p.dataset == name), None)
+    return open_domains(name, root, preset and preset.size, **preset.data if preset else {})
+
+
+def parts_of(name: str, root: Path | None) -> dict:
+    "A dataset's parts, by name"
+    domains = domains_of(name, root)
+    return {'source': domains.source, 'target': domains.target, 'held out': domains.held_out}
+
+
+def parts(name: str, root: Path | None) -> dict[str, int]:
+    "How many frames each part of a dataset has"
+    return {part: len(frames) for part, frames in parts_of(name, root).items()}
+
+
+def frames(name: str, root: Path | None, part: str, first: int) -> str:
+    "A figure of some frames with their labels, JSON"
+    return frame_grid(parts_of(name, root)[part], first, FRAMES_SHOWN, domains_of(name, root).space).to_json()
+
+
+def shares(name: str, root: Path | None) -> str:
+    "A figure of each class's share, JSON; of a set of files where it has been checked"
+    found = {}
+    for part, of in parts_of(name, root).items():
+        if isinstance(of, Frames) and not hasattr(of, 'rows') and survey_cache(of).exists(): [*survey(of)]
+        if of_part := shares_of(of, domains_of(name, root).space): found[part] = of_part
+    return shares_figure(found).to_json()
+
+
+def checked(name: str, root: Path | None) -> list[str]:
+    "What `data check` finds, a line each"
+    files = open_parts(name, root) if root else {}
+    lines = []
+    for part, of in files.items():
+        for _ in survey(of): pass
+        facts = summarize(of)
+        lines += [f"{part}: {facts['frames']} frames, {facts['labelled']} labelled, {len(facts['problems'])} problems"]
+        lines += [f'{part}: {line}' for line in facts['problems'] + facts['notes']]
+    return lines + overlaps(files) or ['This dataset is drawn; there are no files to check.']

@@ -1,0 +1,150 @@
+"The tab that starts runs and studies: fields that are checked as they are typed, and the queue with what became of each job."
+
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import gradio as gr
+
+from lora_da_bench.core.errors import BadInput
+from lora_da_bench.views.cli import duration
+from lora_da_bench.views.comparison import arm_curves
+from lora_da_bench.views.figures import plain
+from lora_da_bench_app import jobs
+from lora_da_bench_app.helper import Helper
+from lora_da_bench_app.runs import HERE, Runs
+
+KINDS = {'One run': 'run', 'Comparison': 'comparison', 'Study': 'study'}
+ABOUT = ('<p>One run: one stabilizer. Comparison: plain self-training, class mixing, EMA and LoRA from one source model, as <code>make demo</code>. '
+         'Study: a grid of arms with several seeds and a verdict.</p>')
+FIELDS = 'kind', 'preset', 'recipe', 'stabilizer', 'study', 'seed', 'seeds', 'steps', 'settings'
+ACTS = dict(stop=jobs.stop, resume=jobs.resume, remove=jobs.remove)
+# a button of the list says what to do with which job
+ACT = "(window.lora_da_bench ??= {}).act = what => { props.value = what; trigger('input') }"
+PRESSED = "element.addEventListener('click', e => { const what = e.target.dataset?.act; if (what) window.lora_da_bench.act(what) })"
+
+
+def steps_done(known_runs: Runs, job: jobs.Job) -> dict[str, int]:
+    "How far each run of a job is"
+    found = {}
+    for name, steps in job.runs.items():
+        folder = known_runs.folder_to_be(job.out)/name
+        try: metrics = known_runs.run(folder)['metrics'] if folder.exists() else ()
+        except BadInput: metrics = ()
+        found[name] = min(steps, int(metrics.index.max())) if len(metrics) else 0
+    return found
+
+
+def job_html(known_runs: Runs, job: jobs.Job) -> str:
+    "A job of the list: what it is, how far it is, and what can be done with it"
+    done, total = steps_done(known_runs, job), sum(job.runs.values())
+    now = next((name for name, n in done.items() if n < job.runs[name]), None)
+    share = 1. if job.state == 'done' else sum(done.values()) / max(1, total)
+    acts = [act for act in ('stop', 'resume', 'remove') if (act == 'stop') == (job.state in ('running', 'waiting')) and not (act == 'resume' and job.state == 'done')]
+    buttons = ''.join(f'<button data-act="{act}:{job.number}">{act}</button>' for act in acts)
+    at = f': {plain(now)} at step {done[now]:,} of {job.runs[now]:,}' if now and job.state == 'running' else ''
+    since = f', for {duration(time.time() - job.began)}' if job.began and job.state == 'running' else ''
+    why = f'<p class="below">{plain(job.line)}</p>' if job.line else ''
+    return (f'<div class="job {job.state}"><b>{job.number}</b> <code>lora-da-bench {plain(" ".join(job.words))}</code>'
+            f'<p><i>{job.state}</i>{at}{since} <progress max="1" value="{share:.3f}" aria-label="job {job.number}"></progress> {share:.0%} '
+            f'<a href="?study={quote(job.out)}&tab=stability">curves</a> {buttons}</p>{why}</div>')
+
+
+def jobs_html(known_runs: Runs) -> str:
+    "The queue, the newest first"
+    listed = ''.join(job_html(known_runs, job) for job in reversed(jobs.jobs_of(known_runs.root)))
+    return listed or '<p class="empty">Nothing is queued. Jobs are done one at a time, and go on when this page or the app is closed.</p>'
+
+
+def job_curves(known_runs: Runs):
+    "Curves of the job that runs, or ran last"
+    begun = [job for job in jobs.jobs_of(known_runs.root) if job.began or job.state != 'waiting']
+    chosen = next((job for job in begun if job.state == 'running'), begun[-1] if begun else None)
+    runs = [run for run in known_runs.all(chosen.out)[0] if run['name'] in chosen.runs] if chosen else []
+    return gr.Plot(arm_curves(runs, ['target_miou', 'flip_rate'], 'scored') if runs else None, visible=bool(runs))
+
+
+def asked(values) -> dict:
+    "The fields of the page, by name"
+    fields = dict(zip(FIELDS, values))
+    return fields | dict(kind=KINDS.get(fields['kind'], 'run'))
+
+
+def training_tab(known_runs: Runs, data: dict[str, Path], looking: Helper, planning: Helper, quiet: dict):
+    "Build the tab; returns its components that a redraw fills, and what fills them"
+    root = known_runs.root
+    gr.HTML(ABOUT)
+    with gr.Row():
+        kind = gr.Radio(list(KINDS), value='One run', label='What', elem_id='kind')
+        folder = gr.Textbox(label='Folder (empty: the runs folder itself)', elem_id='folder', max_lines=1)
+    with gr.Row():
+        preset = gr.Dropdown([], label='Preset', elem_id='preset')
+        study = gr.Dropdown([], label='Study', elem_id='study-name', visible=False)
+        recipe = gr.Dropdown([], label="Recipe (empty: the preset's)", elem_id='train-recipe')
+        stabilizer = gr.Dropdown([], label='Stabilizer', elem_id='stabilizer')
+        seed = gr.Number(0, label='Seed', precision=0, elem_id='train-seed', min_width=90)
+        seeds = gr.Number(1, label='Seeds', precision=0, elem_id='train-seeds', visible=False, min_width=90)
+        steps = gr.Number(None, label="Steps (empty: the preset's)", precision=0, elem_id='steps', min_width=90)
+    settings = gr.Textbox(label='Settings, one FIELD=VALUE a line, such as lr=1e-4 or stabilizers.lora.rank=8', lines=2, elem_id='settings')
+    plan_html = gr.HTML('<p>torch is being loaded; what can be chosen appears in a moment.</p>', elem_id='plan')
+    begin = gr.Button('Start', elem_id='begin', variant='primary', interactive=False)
+    jobs_list = gr.HTML(elem_id='jobs', js_on_load=PRESSED)
+    act = gr.HTML('', html_template='', js_on_load=ACT, visible='hidden')
+    curves = gr.Plot(show_label=False, elem_id='job-curves', visible=False)
+    inputs = [kind, preset, recipe, stabilizer, study, seed, seeds, steps, settings, folder]
+
+    def open_tab(preset_then):
+        "What can be chosen, the first time; later nothing changes"
+        if preset_then: return [gr.skip()] * 4
+        try: there = looking.ask('choices')
+        except BadInput: return [gr.skip()] * 4
+        return (gr.Dropdown(there['presets'], value='streetscenes'), gr.Dropdown(there['studies'], value=there['studies'][0]),
+                gr.Dropdown(['', *there['recipes']], value=''), gr.Dropdown(there['stabilizers'], value='lora'))
+
+    def shape(kind):
+        one, grid = KINDS.get(kind) == 'run', KINDS.get(kind) == 'study'
+        return [gr.Dropdown(visible=not grid), gr.Dropdown(visible=one), gr.Dropdown(visible=one), gr.Dropdown(visible=grid), gr.Number(visible=one),
+                gr.Number(visible=not one), gr.Number(visible=not grid), gr.Textbox(visible=not grid)]
+
+    def check(*given):
+        "What would be done, or what is wrong"
+        try:
+            known_runs.folder_to_be(given[-1].strip() or HERE)
+            plan = looking.ask('planned', asked(given), data)
+        except BadInput as problem: return f'<p class="below">{plain(str(problem))}</p>', gr.Button(interactive=False)
+        names = list(plan['runs'])
+        shown = ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '')
+        return f'<p>{plain(shown)}: {sum(plan["runs"].values()):,} steps. <span class="estimate">Memory and time are being estimated ...</span></p>', gr.Button(interactive=True)
+
+    def estimate(plan, *given):
+        "The plan, with what it will take"
+        waiting, done = '<span class="estimate">Memory and time are being estimated ...</span>', '<span class="estimate">{}</span>'
+        if waiting not in plan: return plan
+        try: found = planning.ask('estimated', asked(given), data, limit=180)
+        except BadInput as problem: return plan.replace(waiting, done.format(plain(f'No estimate: {problem}.')))
+        return plan.replace(waiting, done.format(f"About {duration(found['seconds'])} and {found['memory_bytes'] / 1e9:.1f} GB on this machine as busy as it is now "
+                                                 f"({found['step_s']:.2f} s a step, without looks)."))
+
+    def start(*given):
+        out = given[-1].strip() or HERE
+        try:
+            place, plan = known_runs.folder_to_be(out), looking.ask('planned', asked(given), data)
+            jobs.add(root, [*plan['words'], '--out', str(place.resolve())], plan['runs'], out)
+        except BadInput as problem: raise gr.Error(plain(str(problem)), duration=10) from None
+        return jobs_html(known_runs)
+
+    def do(what):
+        "Stop, resume or remove a job"
+        name, _, number = str(what).partition(':')
+        try:
+            if name in ACTS and number.isdecimal(): ACTS[name](root, int(number))
+        except BadInput: pass   # somebody else has removed it
+        return jobs_html(known_runs)
+
+    checking = dict(trigger_mode='always_last', **quiet)
+    kind.change(shape, kind, [preset, recipe, stabilizer, study, seed, seeds, steps, settings], **quiet)
+    gr.on([c.change for c in inputs], check, inputs, [plan_html, begin], **checking).then(estimate, [plan_html, *inputs], plan_html, **checking)
+    begin.click(start, inputs, jobs_list, **quiet)
+    act.input(do, act, jobs_list, **quiet)
+    return dict(opened=(open_tab, [preset], [preset, study, recipe, stabilizer]), shown=[jobs_list, curves],
+                draw=lambda: {jobs_list: jobs_html(known_runs), curves: job_curves(known_runs)})

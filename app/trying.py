@@ -1,0 +1,111 @@
+"Pictures that a reader gives: finished runs segment them; nothing of them is kept."
+
+import base64
+import io
+import json
+import shutil
+from pathlib import Path
+from tempfile import mkdtemp, TemporaryDirectory
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
+from PIL import Image
+from starlette.background import BackgroundTask
+
+from lora_da_bench.core.errors import BadInput, Unreadable
+from lora_da_bench.evidence.run_store import probes, weights_path
+from lora_da_bench.views.comparison import adaptations
+from lora_da_bench_app.helper import Helper
+from lora_da_bench_app.pictures import in_grey, MOST, picture_index, within
+
+MOST_BYTES, MOST_PIXELS, LONGEST = 20 * 2**20, 2**24, 60  # of an upload; seconds of segmenting it
+REFUSED = 422
+
+
+def finished(runs: list[dict]) -> list[dict]:
+    "The first few adaptations that can segment, of one seed; or else source models"
+    adapted = [run for of in adaptations(runs).values() for run in of]
+    ready = [run for run in adapted or runs if weights_path(run['folder'])]
+    return [run for run in ready if run['seed'] == ready[0]['seed']][:MOST]
+
+
+def try_index(study: str, runs: list[dict], everything: list[dict], uploads: bool) -> dict:
+    "What the page's script needs to know, as JSON"
+    shown = finished(runs)
+    found = picture_index(study, shown, everything)
+    for run, entry in zip(shown, found['runs']):
+        own = quote(study, safe=''), quote(run['name'], safe='')
+        weights = [p.name for p in run['folder'].glob('*.safetensors')]
+        entry |= dict(segment='/segment/{}/{}'.format(*own), model='/export/{}/{}/model.safetensors'.format(*own), classes=run['classes'],
+                      palette=run['palette'], adapter='/export/{}/{}/adapter.safetensors'.format(*own) if 'adapter.safetensors' in weights else None)
+    return found | dict(uploads=uploads, most_bytes=MOST_BYTES)
+
+
+def header_problem(data: bytes) -> str | None:
+    "Why an upload is not even opened: its header says that it is no picture, or one that is too large"
+    try:
+        with Image.open(io.BytesIO(data), formats=['JPEG', 'PNG', 'WEBP', 'TIFF', 'BMP']) as image: w, h = image.size
+    except Image.DecompressionBombError: w = h = MOST_PIXELS
+    except Exception: return 'expected a picture: JPEG, PNG, WebP, TIFF or BMP'
+    if w * h > MOST_PIXELS: return f'has more than {MOST_PIXELS:,} pixels'
+
+
+async def received(request: Request) -> bytes:
+    "The body of a request; raises `Unreadable` for one that is too large"
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MOST_BYTES: raise Unreadable(f'expected a picture of at most {MOST_BYTES // 2**20} MB')
+    return bytes(data)
+
+
+def answer(folder: Path, data: bytes, helper: Helper) -> Response:
+    "A run's label map of a picture and how sure it is, as JSON of PNGs in base64"
+    if problem := header_problem(data): raise Unreadable(problem)
+    with TemporaryDirectory() as place:   # also where the helper is ended
+        (picture := Path(place)/'picture').write_bytes(data)
+        try: labels, confidence = helper.ask('segmented', folder, picture, limit=LONGEST)
+        except BadInput as problem: raise BadInput(str(problem).replace(f'{picture}: ', '')) from None
+    text = lambda png: base64.b64encode(png).decode()
+    return Response(json.dumps(dict(labels=text(labels), values=text(in_grey(labels, 'labels')), confidence=text(confidence))), media_type='application/json')
+
+
+def refusal(problem: BadInput) -> Response: return Response(str(problem).split('/')[-1], REFUSED, media_type='text/plain')
+
+
+def trying_routes(folder_of, helper: Helper, uploads: bool) -> APIRouter:
+    "Addresses that segment, and those of adapted models; `folder_of(study, run)` is a run's folder, and raises `BadInput`"
+    router = APIRouter()
+
+    @router.get('/segment/{study}/{run}/{probe}')
+    def stored(study: str, run: str, probe: str):
+        try:
+            folder = folder_of(study, run)
+            if probe not in probes(folder): return Response(status_code=404)
+            return answer(folder, within(folder, 'snapshots', 'input', f'{probe}.png').read_bytes(), helper)
+        except BadInput as problem: return refusal(problem)
+
+    if uploads:
+        @router.post('/segment/{study}/{run}')
+        async def uploaded(study: str, run: str, request: Request):
+            try: return await run_in_threadpool(answer, folder_of(study, run), await received(request), helper)
+            except BadInput as problem: return refusal(problem)
+
+    @router.get('/export/{study}/{run}/model.safetensors')
+    def model(study: str, run: str):
+        place = Path(mkdtemp())
+        gone = BackgroundTask(shutil.rmtree, place, ignore_errors=True)
+        try: helper.ask('merged', folder_of(study, run), place/'model.safetensors', limit=5 * LONGEST)
+        except BadInput as problem:
+            shutil.rmtree(place)
+            return refusal(problem)
+        return FileResponse(place/'model.safetensors', filename=f'{run}.safetensors', background=gone)
+
+    @router.get('/export/{study}/{run}/adapter.safetensors')
+    def adapter(study: str, run: str):
+        try: path = within(folder_of(study, run), 'adapter.safetensors')
+        except BadInput as problem: return refusal(problem)
+        return FileResponse(path, filename=f'{run}-adapter.safetensors') if path.is_file() else Response(status_code=404)
+    return router
