@@ -63,12 +63,12 @@ def toggle_colours(arms: list[str], colours: dict[str, str]) -> str:
 def foretell_tab(planning: Helper, quiet: dict):
     "What a step at published size will hold and take, on a device that need not be there"
     with gr.Accordion('At published size, foretold', open=False, elem_id='foretold'):
-        gr.HTML('<p>TransDA\'s step at 512 x 1024 with 2 + 2 images under each stabilizer, counted without running it; takes about a minute. '
+        gr.HTML('<p>TransDA\'s step at 512 x 1024 with 2 + 2 images under each stabilizer, counted without running it; takes a minute or more. '
                 'Also <code>lora-da-bench cost --dry-run</code>.</p>')
         with gr.Row():
             model = gr.Dropdown(PUBLISHED_MODELS, value=PUBLISHED_MODELS[-1], label='Encoder', elem_id='encoder')
             device = gr.Dropdown(['cuda', 'cpu', 'mps'], value='cuda', label='Device', elem_id='device')
-            begin = gr.Button('Foretell', elem_id='foretell')
+            begin = gr.Button('Foretell', elem_id='foretell', scale=0, min_width=150)
         table = gr.Dataframe(interactive=False, show_label=False, elem_id='foretold-table')
         def foretell(model, device):
             try: found = planning.ask('foretold', model, (512, 1024), device, limit=600)

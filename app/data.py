@@ -26,7 +26,7 @@ def data_tab(data: dict[str, Path], looking: Helper, quiet: dict):
         dataset = gr.Dropdown(list(data), value=None, label='Dataset', elem_id='dataset')
         part = gr.Dropdown(['source', 'target', 'held out'], value='source', label='Part', elem_id='part')
         first = gr.Slider(0, 1, value=0, step=1, label='From frame', elem_id='first')
-        check = gr.Button('Check files', elem_id='check')
+        check = gr.Button('Check files', elem_id='check', scale=0, min_width=150)
     said = gr.HTML('<p>torch is being loaded ...</p>', elem_id='data-said')
     grid, bars = gr.Plot(show_label=False, elem_id='frames'), gr.Plot(label="Each class's share of the labelled pixels", elem_id='shares')
     shown = [dataset, first, said, grid, bars]

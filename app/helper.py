@@ -8,14 +8,14 @@ from multiprocessing.connection import Connection
 
 from lora_da_bench.core.errors import BadInput
 
-TO_START = 180  # seconds
+QUESTIONS, TO_START = 'lora_da_bench_app.questions', 180  # seconds
 
 
 def answer(pipe: Connection):
     "Answer questions, each the name of a function of `questions` and its arguments, until nobody is there to ask"
     from lora_da_bench.core.registry import load_plugin, named_plugins
     for plugin in named_plugins(): load_plugin(plugin)
-    questions = import_module('lora_da_bench_app.questions')
+    questions = import_module(QUESTIONS)
     pipe.send(None)   # begin to ask
     while True:
         try: question, args = pipe.recv()
@@ -30,7 +30,8 @@ class Helper:
     def __init__(self): self.lock, self.process, self.pipe = threading.Lock(), None, None
 
     def start(self):
-        context = multiprocessing.get_context('spawn')
+        context = multiprocessing.get_context('forkserver')
+        context.set_forkserver_preload([QUESTIONS])   # loaded once for all helpers of an app
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=answer, args=[theirs])
         self.process.start()

@@ -124,13 +124,14 @@ def planned(fields: dict, data: dict[str, Path]) -> dict:
     return dict(words=[*words, *(['--root', str(root)] if root else [])], runs=runs)
 
 
-def estimated(fields: dict, data: dict[str, Path]) -> dict:
-    "Seconds in all, seconds a step and bytes of what a page asks for, by its first arm on this machine"
-    _, groups, _ = groups_of(fields)
+def estimated(fields: dict, data: dict[str, Path]) -> dict | None:
+    "Seconds in all, seconds a step and bytes of what a page asks for, by its first arm on this machine; None where that can't be"
+    try: (_, groups, _), runs = groups_of(fields), planned(fields, data)['runs']
+    except BadInput: return None
     arm = next(iter(next(iter(groups.values()))[1].values()))
     plan = dry_run(arm.preset, arm.recipe, arm.stabilizer, load_domains(arm.preset, root_of(arm.preset.dataset, data)))
-    seconds = max(plan['step_s'], plan['loading_s']) * sum(planned(fields, data)['runs'].values())
-    return dict(seconds=seconds, step_s=plan['step_s'], memory_bytes=plan['memory_bytes'])
+    seconds = max(plan['step_s'], plan['loading_s']) * sum(runs.values())
+    return dict(last=[*runs][-1], seconds=seconds, step_s=plan['step_s'], memory_bytes=plan['memory_bytes'])
 
 
 def foretold(model: str, crop: tuple[int, int], device: str) -> dict:

@@ -17,6 +17,7 @@ from lora_da_bench_app.runs import HERE, Runs
 KINDS = {'One run': 'run', 'Comparison': 'comparison', 'Study': 'study'}
 ABOUT = ('<p>One run: one stabilizer. Comparison: plain self-training, class mixing, EMA and LoRA from one source model, as <code>make demo</code>. '
          'Study: a grid of arms with several seeds and a verdict.</p>')
+WAITING = '<p>Memory and time are being estimated ...</p>'
 FIELDS = 'kind', 'preset', 'recipe', 'stabilizer', 'study', 'seed', 'seeds', 'steps', 'settings'
 ACTS = dict(stop=jobs.stop, resume=jobs.resume, remove=jobs.remove)
 # a button of the list says what to do with which job
@@ -45,7 +46,7 @@ def job_html(known_runs: Runs, job: jobs.Job) -> str:
     at = f': {plain(now)} at step {done[now]:,} of {job.runs[now]:,}' if now and job.state == 'running' else ''
     since = f', for {duration(time.time() - job.began)}' if job.began and job.state == 'running' else ''
     why = f'<p class="below">{plain(job.line)}</p>' if job.line else ''
-    return (f'<div class="job {job.state}"><b>{job.number}</b> <code>lora-da-bench {plain(" ".join(job.words))}</code>'
+    return (f'<div class="job {job.state}"><b>{job.number}</b> <code>{plain(" ".join(job.words[:-2]))}</code> in {plain(known_runs.root.resolve().name if job.out == HERE else job.out)}'
             f'<p><i>{job.state}</i>{at}{since} <progress max="1" value="{share:.3f}" aria-label="job {job.number}"></progress> {share:.0%} '
             f'<a href="?study={quote(job.out)}&tab=stability">curves</a> {buttons}</p>{why}</div>')
 
@@ -84,13 +85,14 @@ def training_tab(known_runs: Runs, data: dict[str, Path], looking: Helper, plann
         stabilizer = gr.Dropdown([], label='Stabilizer', elem_id='stabilizer')
         seed = gr.Number(0, label='Seed', precision=0, elem_id='train-seed', min_width=90)
         seeds = gr.Number(1, label='Seeds', precision=0, elem_id='train-seeds', visible=False, min_width=90)
-        steps = gr.Number(None, label="Steps (empty: the preset's)", precision=0, elem_id='steps', min_width=90)
+        steps = gr.Number(0, label="Steps (0: the preset's)", precision=0, elem_id='steps', min_width=90)
     settings = gr.Textbox(label='Settings, one FIELD=VALUE a line, such as lr=1e-4 or stabilizers.lora.rank=8', lines=2, elem_id='settings')
     plan_html = gr.HTML('<p>torch is being loaded; what can be chosen appears in a moment.</p>', elem_id='plan')
-    begin = gr.Button('Start', elem_id='begin', variant='primary', interactive=False)
+    estimate_html = gr.HTML(elem_id='estimate')
+    begin = gr.Button('Start', elem_id='begin', variant='primary', interactive=False, scale=0, min_width=200)
     jobs_list = gr.HTML(elem_id='jobs', js_on_load=PRESSED)
     act = gr.HTML('', html_template='', js_on_load=ACT, visible='hidden')
-    curves = gr.Plot(show_label=False, elem_id='job-curves', visible=False)
+    curves, planned = gr.Plot(show_label=False, elem_id='job-curves', visible=False), gr.State()
     inputs = [kind, preset, recipe, stabilizer, study, seed, seeds, steps, settings, folder]
 
     def open_tab(preset_then):
@@ -107,23 +109,23 @@ def training_tab(known_runs: Runs, data: dict[str, Path], looking: Helper, plann
                 gr.Number(visible=not one), gr.Number(visible=not grid), gr.Textbox(visible=not grid)]
 
     def check(*given):
-        "What would be done, or what is wrong"
+        "What would be done, or what is wrong; an estimate of other fields goes"
+        if not given[FIELDS.index('preset')]: return [gr.skip()] * 4   # nothing can be chosen yet
         try:
             known_runs.folder_to_be(given[-1].strip() or HERE)
             plan = looking.ask('planned', asked(given), data)
-        except BadInput as problem: return f'<p class="below">{plain(str(problem))}</p>', gr.Button(interactive=False)
+        except BadInput as problem: return f'<p class="below">{plain(str(problem).removeprefix("--set "))}</p>', '', gr.Button(interactive=False), gr.skip()
         names = list(plan['runs'])
         shown = ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '')
-        return f'<p>{plain(shown)}: {sum(plan["runs"].values()):,} steps. <span class="estimate">Memory and time are being estimated ...</span></p>', gr.Button(interactive=True)
+        return f'<p>{plain(shown)}: {sum(plan["runs"].values()):,} steps.</p>', WAITING, gr.Button(interactive=True), time.time()
 
-    def estimate(plan, *given):
-        "The plan, with what it will take"
-        waiting, done = '<span class="estimate">Memory and time are being estimated ...</span>', '<span class="estimate">{}</span>'
-        if waiting not in plan: return plan
+    def estimate(*given):
+        "What a plan will take; it is named, for while this is computed the fields may change"
         try: found = planning.ask('estimated', asked(given), data, limit=180)
-        except BadInput as problem: return plan.replace(waiting, done.format(plain(f'No estimate: {problem}.')))
-        return plan.replace(waiting, done.format(f"About {duration(found['seconds'])} and {found['memory_bytes'] / 1e9:.1f} GB on this machine as busy as it is now "
-                                                 f"({found['step_s']:.2f} s a step, without looks)."))
+        except BadInput as problem: return f'<p>No estimate: {plain(str(problem))}.</p>'
+        if found is None: return ''   # the fields are wrong by now
+        return (f"<p>{plain(found['last'])}: about {duration(found['seconds'])} and {found['memory_bytes'] / 1e9:.1f} GB on this machine as busy as it is now "
+                f"({found['step_s']:.2f} s a step, without looks).</p>")
 
     def start(*given):
         out = given[-1].strip() or HERE
@@ -143,7 +145,8 @@ def training_tab(known_runs: Runs, data: dict[str, Path], looking: Helper, plann
 
     checking = dict(trigger_mode='always_last', **quiet)
     kind.change(shape, kind, [preset, recipe, stabilizer, study, seed, seeds, steps, settings], **quiet)
-    gr.on([c.change for c in inputs], check, inputs, [plan_html, begin], **checking).then(estimate, [plan_html, *inputs], plan_html, **checking)
+    gr.on([c.change for c in inputs], check, inputs, [plan_html, estimate_html, begin, planned], **checking)
+    planned.change(estimate, inputs, estimate_html, **checking)
     begin.click(start, inputs, jobs_list, **quiet)
     act.input(do, act, jobs_list, **quiet)
     return dict(opened=(open_tab, [preset], [preset, study, recipe, stabilizer]), shown=[jobs_list, curves],
