@@ -119,6 +119,12 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
                 class_table: by_class.reset_index(names='class') if len(by_class) else by_class,
                 scores: number_table(rows, known_measures(runs))}
 
+    def look_ahead():
+        "Read the runs and make the front page once, so that the first visitor need not wait for it"
+        study = known_runs.studies()[0]
+        runs, everything, _ = chosen(study, ALL, [*adaptations(known_runs.all(study)[0])], MEAN)
+        front(runs, everything, WEIGHTS[0])
+
     def stability(runs, everything, weights, measures, arm):
         arms = adaptations(runs)
         arm = arm if arm in arms else next(iter(arms), None)
@@ -148,9 +154,11 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
 
     def export_links(study):
         place = f"/export/{quote(study, safe='')}"
+        figures = ', '.join(f'<a href="{place}/{name}.html" download>{name}.html</a>' for name in FIGURES)
         return (f'<p><a href="{place}/report.html" download>report.html</a>: verdict, curves, cost and all numbers as one page that needs no server; '
                 f'also <code>lora-da-bench report DIR --html FILE</code>.</p><p><a href="{place}/scores.csv" download>scores.csv</a>: all numbers.</p>'
-                '<p>Every figure has a camera in its corner that saves it as a picture.</p>')
+                f'<p>{figures}: one figure each, with plotly inside.</p>'
+                '<p>In the corner of every figure a camera saves it as PNG, and a button as SVG.</p>')
 
     # the bar
 
@@ -293,13 +301,18 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
             runs, _ = known_runs.all(study)
             return picture_index(study, [run for of in adaptations(runs).values() for run in of if run['seed'] == seed], runs)
         for endpoint, name in ((verdict_of, 'verdict'), (curves_of_measure, 'curves'), (pictures_of, 'pictures')): gr.api(endpoint, api_name=name)
-    demo.known_runs, demo.helpers, demo.read_only = known_runs, (looking, planning), read_only
+    demo.known_runs, demo.helpers, demo.read_only, demo.look_ahead = known_runs, (looking, planning), read_only, look_ahead
     return demo
 
 
 TABS = 'verdict', 'stability', 'pictures', 'cost', 'try', 'train', 'data', 'export'
 # the page's script says which tab the reader has selected: a tab's own event comes while the page is being opened, too
 SELECT = "(window.lora_da_bench ??= {}).select = tab => { props.value = tab; trigger('input') }"
+FIGURES = {  # what Export offers alone, of runs and their summaries
+    'quality': lambda runs, rows: trade_off(rows, WEIGHTS[0], arm_colours(runs)),
+    'curves': lambda runs, rows: arm_curves(runs, FIRST_MEASURES, WEIGHTS[0]),
+    'cost': lambda runs, rows: cost_bars(rows, arm_colours(runs)),
+}
 FIRST_MEASURES = ['target_miou', 'flip_rate']
 PUBLISHED_MODELS = ['swin_tiny_patch4_window7_224', 'swin_small_patch4_window7_224', 'swin_base_patch4_window7_224']
 LOOPBACK = re.compile(r'(127\.0\.0\.1|localhost|\[::1\])(:\d+)?', re.IGNORECASE)
@@ -343,6 +356,11 @@ def add_exports(page: FastAPI, known_runs: Runs):
         folder, runs, rows, skipped = found
         return Response(html_report(runs, rows, folder.resolve().name, skipped), media_type='text/html')
 
+    @page.get('/export/{study}/{name}.html')
+    def figure(study: str, name: str):
+        if name not in FIGURES or not (found := of(study)): return Response(status_code=404)
+        return Response(FIGURES[name](*found[1:3]).to_html(include_plotlyjs=True), media_type='text/html')
+
     @page.get('/export/{study}/scores.csv')
     def table(study: str):
         if not (found := of(study)): return Response(status_code=404)
@@ -360,6 +378,7 @@ def serve(demo: gr.Blocks, server: socket.socket, auth: str | None = None, names
     gr.mount_gradio_app(page, demo, path='/', theme=THEME, css_paths=STATIC/'app.css', head=head, footer_links=[], run_history=False, ssr_mode=False)
     demo._queue.sleep_when_free = .05  # seconds; Gradio's own, a thousandth, takes 7% of a core from the training beside it
     if not demo.read_only: go_on(demo.known_runs.root)
+    demo.look_ahead()
     try: uvicorn.Server(uvicorn.Config(page, log_level='critical', timeout_graceful_shutdown=1)).run(sockets=[server])
     finally:
         for helper in demo.helpers: helper.close()

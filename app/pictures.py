@@ -1,21 +1,26 @@
 "The pictures of runs: by address for the page's script, and the index from which it knows what there is."
 
+import io
+import json
 import struct
 import zlib
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 from fastapi import APIRouter, Response
+from PIL import Image
 
 from lora_da_bench.core.errors import BadInput, printable, read_bytes, Unreadable
-from lora_da_bench.evidence.run_store import is_there, MOST_PIXELS, probes, run_label, snapshot_steps, step_folder
+from lora_da_bench.evidence.run_store import is_there, MOST_PIXELS, probes, read_picture, run_label, snapshot_steps, step_folder
 from lora_da_bench.views.comparison import arm_colours, arm_labels, curve, distinct
 
 MOST = 4  # runs at once
 SIGNATURE, GREY, PALETTE = b'\x89PNG\r\n\x1a\n', 0, 3  # of PNG
 LABELS = {'truth': 'label'}  # what is stored once a probe, and in which folder
-LOOKS = 'prediction', 'pseudo', 'confidence'  # what is stored at every look
+LOOKS = 'prediction', 'pseudo', 'confidence'  # what is stored at every look: the channels of its picture
+LARGEST = 2**14  # pixels of a side
 
 
 def within(root: Path, *parts: str) -> Path:
@@ -53,34 +58,79 @@ def in_grey(png: bytes, name: str) -> bytes:
 
 
 @lru_cache(1024)
-def served(path: Path, changed: int, what: str) -> bytes:
-    "A file as it is sent; `changed` is when it was written"
+def served(path: Path, changed: int, what: str, width: int) -> bytes:
+    "A file as it is sent, a label map no wider than `width`; `changed` is when it was written"
     png = read_bytes(path)
+    if what in LABELS and width < LARGEST:
+        labels_at(read_picture(path), width).save(buffer := io.BytesIO(), format='PNG')
+        return buffer.getvalue()
     return png if what == 'input' and [*chunks(png, path.name)] else in_grey(png, path.name)
 
 
-def picture(folder: Path, probe: str, what: str, step: int | None = None) -> bytes | None:
-    "A picture of a run, None where there is none; raises `BadInput` for one that can't be shown"
+def picture(folder: Path, probe: str, what: str, step: int | None = None, width: int = LARGEST) -> bytes | None:
+    "A picture of a run that is stored once, or of one of its steps; None where there is none; raises `BadInput` for one that can't be shown"
     if not probe.isdecimal(): raise Unreadable('expected the number of a probe')
     if what in LOOKS and step is not None: place = step_folder(step), f'{probe}-{what}.png'
     elif what in ('input', *LABELS) and step is None: place = LABELS.get(what, what), f'{probe}.png'
     else: raise Unreadable(f"expected one of input, truth, and of a step {', '.join(LOOKS)}")
     path = within(folder, 'snapshots', *place)
     if not is_there(path): return None
-    return served(path, path.stat().st_mtime_ns, what)
+    return served(path, path.stat().st_mtime_ns, what, max(1, width))
+
+
+def labels_at(image: Image.Image, width: int) -> Image.Image:
+    "A label map's values, no wider than `width`: nearest pixels, for class ids can't be mixed; raises `Unreadable` for other images"
+    if image.mode not in ('P', 'L'): raise Unreadable('is no label')
+    scale = min(1., width / image.width)   # and rounded as the page does
+    size = tuple(max(1, int(n * scale + .5)) for n in image.size)
+    return Image.fromarray(np.asarray(image)).resize(size, Image.NEAREST)
+
+
+@lru_cache(1024)
+def packed(paths: tuple[Path, ...], changed: tuple, width: int) -> tuple[bytes, str] | None:
+    """The pictures of a look as the channels of one PNG, no wider than `width`, and as JSON what is wrong with those that can't be shown ('': not there).
+
+    One request and one small picture, where each kind at its full size would be one of its own."""
+    found, problems = {}, {}
+    for kind, path in zip(LOOKS, paths):
+        try:
+            if (image := read_picture(path)) is None: raise Unreadable('')
+            labels = labels_at(image, width)
+            if found and labels.size != next(iter(found.values())).size: raise Unreadable('pictures differ in size')
+            found[kind] = labels
+        except Unreadable as problem: problems[kind] = str(problem).split(': ')[-1]
+    if not found and not any(problems.values()): return None
+    size = next(iter(found.values())).size if found else (1, 1)
+    Image.merge('RGB', [found.get(kind) or Image.new('L', size) for kind in LOOKS]).save(buffer := io.BytesIO(), format='PNG', compress_level=1)
+    return buffer.getvalue(), json.dumps(problems)
+
+
+def look_picture(folder: Path, step: int, probe: str, width: int) -> tuple[bytes, str] | None:
+    "As `packed`, of a run, None where there is no such look; raises `BadInput` for what is no address of a look"
+    if not probe.isdecimal(): raise Unreadable('expected the number of a probe')
+    paths = tuple(within(folder, 'snapshots', step_folder(step), f'{probe}-{kind}.png') for kind in LOOKS)
+    return packed(paths, tuple(path.stat().st_mtime_ns if is_there(path) else None for path in paths), max(1, min(width, LARGEST)))
 
 
 def picture_routes(folder_of) -> APIRouter:
     "Addresses of pictures; `folder_of(study, run)` is a run's folder, and raises `BadInput`"
-    router = APIRouter()
+    router, kept = APIRouter(), {'Cache-Control': 'private, max-age=31536000, immutable'}   # `v` names its version
+
+    @router.get('/pictures/{study}/{run}/{step}/{probe}/look.png')
+    def look(study: str, run: str, step: int, probe: str, w: int = LARGEST):
+        try: found = look_picture(folder_of(study, run), step, probe, w)
+        except BadInput as problem: return Response(str(problem).split(': ')[-1], 422, media_type='text/plain')
+        if found is None: return Response(status_code=404)
+        kept_if_whole = kept if found[1] == '{}' else {'Cache-Control': 'no-store'}   # what is not there may still be written
+        return Response(found[0], media_type='image/png', headers=kept_if_whole | {'X-Problems': found[1]})
 
     @router.get('/pictures/{study}/{run}/{probe}/{what}.png')
     @router.get('/pictures/{study}/{run}/{step}/{probe}/{what}.png')
-    async def get(study: str, run: str, probe: str, what: str, step: int | None = None):
-        try: found = picture(folder_of(study, run), probe, what, step)
+    async def get(study: str, run: str, probe: str, what: str, step: int | None = None, w: int = LARGEST):
+        try: found = picture(folder_of(study, run), probe, what, step, w)
         except BadInput as problem: return Response(str(problem).split(': ')[-1], 422, media_type='text/plain')
         if found is None: return Response(status_code=404)
-        return Response(found, media_type='image/png', headers={'Cache-Control': 'private, max-age=31536000, immutable'})  # `v` names its version
+        return Response(found, media_type='image/png', headers=kept)
     return router
 
 

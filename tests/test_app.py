@@ -328,10 +328,10 @@ def test_only_pictures_of_runs_are_served(serve, quickstart, tmp_path):
         return answer.status, answer.getheader('content-type'), answer.read()
     good = status('/pictures/~/mixed-ema-seed0/00/input.png')
     assert good[:2] == (200, 'image/png')
-    assert status('/pictures/~/mixed-ema-seed0/12/00/prediction.png')[0] == 200
+    assert status('/pictures/~/mixed-ema-seed0/12/00/prediction.png')[0] == status('/pictures/~/mixed-ema-seed0/12/00/look.png?w=64')[0] == 200
     for path in ('~/mixed-ema-seed0/07/input', '~/linked/00/input', 'linked/runs/00/input', '~/../00/input', '~/%2e%2e/00/input', '..%2f/x/00/input', '~/mixed-ema-seed0%2f..%2f../00/input',
                  '~/mixed-ema-seed0/..%2f..%2fsecret/input', '~/mixed-ema-seed0/%2fetc/passwd', '~/mixed-ema-seed0/00/model', '~/mixed-ema-seed0/12/00/input', '~/mixed-ema-seed0/-1/00/prediction',
-                 '~/mixed-ema-seed0/99999999999/00/prediction', '~/mixed-ema-seed0/x/00/prediction', '~/a%00b/00/input', '/etc/00/input'):
+                 '~/mixed-ema-seed0/-1/00/look', '~/mixed-ema-seed0/12/%2e%2e/look', '~/linked/12/00/look', '~/mixed-ema-seed0/99999999999/00/prediction', '~/mixed-ema-seed0/x/00/prediction', '~/a%00b/00/input', '/etc/00/input'):
         code, kind, body = status(f'/pictures/{path}.png')
         assert code in (404, 422) and kind != 'image/png' and str(tmp_path) not in body.decode(errors='replace'), path
     for path in ('/gradio_api/file=' + str(run/'config.json'), f'/gradio_api/file={tmp_path}/secret.png', '/export/linked/report.html', '/export/../report.html'): assert status(path)[0] in (403, 404), path

@@ -232,3 +232,17 @@ def test_every_control_has_a_name_and_a_place_for_the_keyboard(open_desk):
         page.keyboard.press('Tab')
         reached.append(page.evaluate("() => document.activeElement.closest('#recipe, #seed, #weights, #step, #play, #arms, #tabs [role=tablist], #scores')?.id || document.activeElement.getAttribute('role')"))
     assert {'recipe', 'seed', 'weights', 'step', 'play', 'arms', 'tab'} <= {*reached}, reached
+
+
+def test_figures_are_taken_away(open_page, quickstart):
+    "As SVG in the page, as a page of its own from the server"
+    page, _ = open_page(quickstart, address='?tab=stability')
+    page.wait_for_selector('#curves .save-svg', timeout=60_000)
+    with page.expect_download() as taken: page.locator('#curves .save-svg').click()
+    assert taken.value.suggested_filename == 'curves.svg' and Path(taken.value.path()).read_bytes().startswith(b'<svg')
+    tab(page, 'Export')
+    page.wait_for_selector('#export a')
+    links = [a.get_attribute('href') for a in page.locator('#export a').all()]
+    assert len(links) == 5
+    for link in links: assert page.request.get(page.url_of_app + link).ok, link
+    assert page.request.get(f'{page.url_of_app}/export/~/nothing.html').status == 404

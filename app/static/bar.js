@@ -43,7 +43,19 @@
     bench.select(tab);
   });
 
+  const saveSvg = plot => {   // as the camera in its corner does, in the other format
+    plot._context.toImageButtonOptions = { format: 'svg', filename: plot.closest('[id]:not(.js-plotly-plot)')?.id ?? 'figure' };
+    plot.querySelector('.modebar-btn[data-title^="Download"]').click();
+    plot._context.toImageButtonOptions = { format: 'png' };
+  };
+
   const hook = () => {
+    for (const plot of document.querySelectorAll('.js-plotly-plot')) {
+      if (plot.querySelector('.save-svg') || !plot.querySelector('.modebar-btn[data-title^="Download"]')) continue;
+      const button = Object.assign(document.createElement('button'), { className: 'save-svg', textContent: 'SVG', title: 'Save this figure as SVG', onclick: () => saveSvg(plot) });
+      plot.style.position = 'relative';
+      plot.append(button);
+    }
     for (const plot of document.querySelectorAll('#curves .js-plotly-plot')) {
       if (plot.dataset.hooked || !plot.on) continue;
       plot.dataset.hooked = true;

@@ -21,40 +21,60 @@ const make = (tag, properties = {}, ...children) => {
 
 // reading
 
-function load(address) {   // as fine as it is shown: nearest pixels, for class ids can't be mixed
-  const most = width, key = `${address}@${most}`;
+function keep(key, read) {   // what `read` promises, from memory where it was read before; the oldest go first
   if (loaded.has(key)) { const kept = loaded.get(key); loaded.delete(key); loaded.set(key, kept); return kept; }
-  const promise = (async () => {
-    const answer = await fetch(address);
-    if (!answer.ok) return { problem: answer.status == 404 ? '' : await answer.text() };
-    const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: 'none' }).catch(() => null);
-    if (!bitmap) return { problem: 'is cut off or damaged' };
-    const scale = Math.min(1, most / bitmap.width), [w, h] = [bitmap.width, bitmap.height].map(n => Math.max(1, Math.round(n * scale)));
-    const context = new OffscreenCanvas(w, h).getContext('2d', { willReadFrequently: true });
-    context.imageSmoothingEnabled = false;
-    context.drawImage(bitmap, 0, 0, w, h);
-    const rgba = context.getImageData(0, 0, w, h).data, picture = { width: w, height: h };
-    if (address.includes('/input.png')) { picture.rgba = rgba; picture.pale = paleOf(rgba); bytes += 2 * rgba.length; }
-    else {
-      const values = picture.values = new Uint8Array(rgba.length / 4);
-      for (let i = 0; i < values.length; i++) values[i] = rgba[4 * i];
-      bytes += values.length;
-    }
-    picture.bytes = picture.rgba ? 2 * rgba.length : picture.values.length;
+  const promise = read();
+  loaded.set(key, promise);
+  promise.then(parts => {
+    if (Object.values(parts).some(part => part.problem !== undefined)) { loaded.delete(key); return; }   // what is not there may still be written
+    for (const part of Object.values(parts)) bytes += part.bytes ?? 0;
     for (const [old, kept] of loaded) {
       if (bytes < MOST_BYTES || old == key) break;
       loaded.delete(old);
-      kept.then(p => { bytes -= p.bytes ?? 0; });
+      kept.then(parts => { for (const part of Object.values(parts)) bytes -= part.bytes ?? 0; });
     }
-    return picture;
-  })();
-  loaded.set(key, promise);
+  });
   return promise;
 }
 
+async function pixels(address, most) {   // {width, height, rgba}, as fine as it is shown: nearest pixels, for class ids can't be mixed; or {problem}
+  const answer = await fetch(address);
+  if (!answer.ok) return { problem: answer.status == 404 ? '' : await answer.text() };
+  const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: 'none' }).catch(() => null);
+  if (!bitmap) return { problem: 'is cut off or damaged' };
+  const scale = Math.min(1, most / bitmap.width), [w, h] = [bitmap.width, bitmap.height].map(n => Math.max(1, Math.round(n * scale)));
+  const context = new OffscreenCanvas(w, h).getContext('2d', { willReadFrequently: true });
+  context.imageSmoothingEnabled = false;
+  context.drawImage(bitmap, 0, 0, w, h);
+  return { width: w, height: h, rgba: context.getImageData(0, 0, w, h).data, problems: JSON.parse(answer.headers.get('X-Problems') ?? '{}') };
+}
+
+function channel({ width, height, rgba }, c) {
+  const values = new Uint8Array(width * height);
+  for (let i = 0; i < values.length; i++) values[i] = rgba[4 * i + c];
+  return { width, height, values, bytes: values.length };
+}
+
+function once(run, what, probe = state.probe) {   // the input or the truth
+  const address = `${run.address}/${probe}/${what}.png?v=${run.version}${isFinite(width) ? `&w=${width}` : ''}`, most = width;
+  return keep(address, async () => {
+    const found = await pixels(address, most);
+    if (found.problem !== undefined) return { [what]: found };
+    return { [what]: what == 'input' ? { ...found, pale: paleOf(found.rgba), bytes: 2 * found.rgba.length } : channel(found, 0) };
+  }).then(parts => parts[what]);
+}
+
+const CHANNELS = ['prediction', 'pseudo', 'confidence'];
+function look(run, step, what, probe = state.probe) {   // one kind of what is stored of a look; all kinds come together
+  const address = `${run.address}/${step}/${probe}/look.png?v=${run.version}${isFinite(width) ? `&w=${width}` : ''}`;
+  return keep(address, async () => {
+    const found = await pixels(address, Infinity);
+    return Object.fromEntries(CHANNELS.map((kind, c) => [kind, found.problem !== undefined ? found : found.problems[kind] !== undefined ? { problem: found.problems[kind] } : channel(found, c)]));
+  }).then(parts => parts[what]);
+}
+
 const lastLook = (run, step) => run.steps.filter(s => s <= step).at(-1) ?? null;
-const address = (run, what, step = null) => `${run.address}/${step === null ? '' : `${step}/`}${state.probe}/${what}.png?v=${run.version}`;
-const at = (run, what) => { const look = lastLook(run, state.step); return look === null ? Promise.resolve({ problem: 'no look yet' }) : load(address(run, what, look)); };
+const at = (run, what) => { const step = lastLook(run, state.step); return step === null ? Promise.resolve({ problem: 'no look yet' }) : look(run, step, what); };
 const whole = (...pictures) => pictures.find(p => p.problem !== undefined) ?? (pictures.some(p => p.width != pictures[0].width || p.height != pictures[0].height) ? { problem: 'pictures differ in size' } : null);
 
 // drawing: each layer makes RGBA of what a run says
@@ -107,30 +127,30 @@ const marked = (image, { values: a }, { values: b }, colour, ignored = null) => 
 const heat = s => [255 * Math.min(1, 1.6 * s), 255 * Math.max(0, 1.7 * s - .6), 90 * (1 - s)];   // 0..1, from dark to yellow
 
 const DRAW = {
-  async input(run) { const p = await load(address(run, 'input')); return whole(p) ?? new ImageData(new Uint8ClampedArray(p.rgba), p.width, p.height); },
-  async truth(run) { const p = await load(address(run, 'truth')); return whole(p) ?? labels(p); },
+  async input(run) { const p = await once(run, 'input'); return whole(p) ?? new ImageData(new Uint8ClampedArray(p.rgba), p.width, p.height); },
+  async truth(run) { const p = await once(run, 'truth'); return whole(p) ?? labels(p); },
   async prediction(run) { const p = await at(run, 'prediction'); return whole(p) ?? labels(p); },
   async pseudo(run) { const [p, sure] = await Promise.all([at(run, 'pseudo'), at(run, 'confidence')]); return whole(p, sure) ?? labels(p, sure); },
   async confidence(run) { const p = await at(run, 'confidence'); const of = table(256, i => heat(i / 255)); return whole(p) ?? paint(p, out => { for (let i = 0; i < out.length; i++) out[i] = of[p.values[i]]; }); },
   async errors(run) {
-    const [image, p, truth] = await Promise.all([load(address(run, 'input')), at(run, 'prediction'), load(address(run, 'truth'))]);
+    const [image, p, truth] = await Promise.all([once(run, 'input'), at(run, 'prediction'), once(run, 'truth')]);
     return whole(image, p, truth) ?? marked(image, p, truth, [214, 39, 40], IGNORE);
   },
   async differs(run) {
     const other = props.value.runs[state.with] ?? run;
-    const [image, p, q] = await Promise.all([load(address(run, 'input')), at(run, 'prediction'), at(other, 'prediction')]);
+    const [image, p, q] = await Promise.all([once(run, 'input'), at(run, 'prediction'), at(other, 'prediction')]);
     return whole(image, p, q) ?? marked(image, p, q, [148, 33, 146]);
   },
   async flipped(run) {
-    const looks = run.steps.filter(s => s <= state.step), kinds = looks.slice(-2).map(s => load(address(run, 'pseudo', s)));
+    const looks = run.steps.filter(s => s <= state.step), kinds = looks.slice(-2).map(s => look(run, s, 'pseudo'));
     if (kinds.length < 2) return { problem: 'needs two looks' };
-    const [image, before, now] = await Promise.all([load(address(run, 'input')), ...kinds]);
+    const [image, before, now] = await Promise.all([once(run, 'input'), ...kinds]);
     return whole(image, before, now) ?? marked(image, before, now, [0, 114, 178]);
   },
   async often(run) {
     const looks = run.steps.filter(s => s <= state.step).slice(-MOST_LOOKS);
     if (looks.length < 2) return { problem: 'needs two looks' };
-    const all = await Promise.all(looks.map(s => load(address(run, 'pseudo', s))));
+    const all = await Promise.all(looks.map(s => look(run, s, 'pseudo')));
     if (whole(...all)) return whole(...all);
     const flips = new Uint16Array(all[0].values.length);
     for (let n = 1; n < all.length; n++) for (let i = 0; i < flips.length; i++) flips[i] += all[n].values[i] != all[n - 1].values[i];
@@ -165,7 +185,7 @@ const cell = (run, column, layer) => {
   return box;
 };
 
-const neededWidth = () => state.zoom.k > 1 ? Infinity : Math.ceil((element.querySelector('.grid .cell')?.clientWidth || 320) * devicePixelRatio);
+const neededWidth = () => state.zoom.k > 1 ? Infinity : 64 * Math.ceil((element.querySelector('.grid .cell')?.clientWidth || 320) * devicePixelRatio / 64);   // few sizes, so that visitors share them
 const zoomed = () => { const { k, x, y } = state.zoom; if (neededWidth() != width) draw(); for (const canvas of element.querySelectorAll('.cell canvas')) canvas.style.transform = `translate(${100 * x}%, ${100 * y}%) scale(${k})`; };
 
 function keepInside() {
@@ -192,7 +212,7 @@ async function tell(event, box) {   // the class under the pointer, in every col
     const line = element.querySelectorAll(':scope .column .under')[i];
     if (line) line.textContent = name(p) + (sure.problem === undefined ? ` · teacher ${Math.round(value(sure) / 2.55)}%` : '');
   }
-  const truth = await load(address(props.value.runs[0], 'truth')), line = element.querySelector('.once .under');
+  const truth = await once(props.value.runs[0], 'truth'), line = element.querySelector('.once .under');
   if (line) line.textContent = truth.problem === undefined ? `truth: ${name(truth)}` : '';
 }
 
@@ -224,7 +244,7 @@ const select = (label, options, value, change) => {
 
 const ORDERS = { order: 'in order', disagreement: 'by disagreement', flips: 'by flips', errors: 'by errors' };
 async function rank(probe) {   // what the thumbnails are sorted by: a share of the pixels of one probe
-  const here = (run, what, step) => load(`${run.address}/${step === null ? '' : `${step}/`}${probe}/${what}.png?v=${run.version}`);
+  const here = (run, what, step) => step === null ? once(run, what, probe) : look(run, step, what, probe);
   const share = (p, q, judged = null) => { if (whole(p, q)) return 0; let n = 0, all = 0; for (let i = 0; i < p.values.length; i++) { if (judged && judged.values[i] == IGNORE) continue; all++; n += p.values[i] != q.values[i]; } return n / Math.max(1, all); };
   const shares = [], runs = props.value.runs;
   for (const run of runs) {
@@ -268,13 +288,12 @@ function over(area) {   // two cells over each other, with a wipe
   };
 }
 
-const KINDS = { pseudo: ['pseudo', 'confidence'], confidence: ['confidence'], flipped: ['pseudo'], often: ['pseudo'], prediction: ['prediction'], errors: ['prediction'], differs: ['prediction'] };
 const whenIdle = window.requestIdleCallback ?? setTimeout;
 function ahead(turn) {   // the look to which the slider is on its way, so that it is there when the slider comes to it
   if (turn != drawing) return;
   for (const run of props.value.runs) {
-    const look = run.steps[run.steps.indexOf(lastLook(run, state.step)) + state.way];
-    if (look !== undefined) for (const kind of new Set(state.layers.flatMap(layer => KINDS[layer]))) load(address(run, kind, look));
+    const next = run.steps[run.steps.indexOf(lastLook(run, state.step)) + state.way];
+    if (next !== undefined) look(run, next, 'prediction');
   }
 }
 
