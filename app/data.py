@@ -28,7 +28,7 @@ def data_tab(data: dict[str, Path], looking: Helper, quiet: dict):
         first = gr.Slider(0, 1, value=0, step=1, label='From frame', elem_id='first')
         check = gr.Button('Check files', elem_id='check', scale=0, min_width=150)
     said = gr.HTML('<p>torch is being loaded ...</p>', elem_id='data-said')
-    grid, bars = gr.Plot(show_label=False, elem_id='frames'), gr.Plot(label="Each class's share of the labelled pixels", elem_id='shares')
+    grid, bars = gr.Plot(show_label=False, elem_id='frames', visible=False), gr.Plot(label="Each class's share of the labelled pixels", elem_id='shares', visible=False)
     shown = [dataset, first, said, grid, bars]
     ask = lambda question, name, *more, **limit: looking.ask(question, name, data.get(name), *more, **limit)
 
@@ -40,8 +40,8 @@ def data_tab(data: dict[str, Path], looking: Helper, quiet: dict):
             n = ask('parts', name)
             return {dataset: gr.Dropdown(names, value=name), first: gr.Slider(maximum=max(1, n[part] - 1), value=0),
                     said: lines_html([', '.join(f'{p}: {k:,} frames' for p, k in n.items())]),
-                    grid: pio.from_json(ask('frames', name, part, 0)), bars: pio.from_json(ask('shares', name))}
-        except BadInput as problem: return {said: lines_html([str(problem)]), grid: None, bars: None}
+                    grid: gr.Plot(pio.from_json(ask('frames', name, part, 0)), visible=True), bars: gr.Plot(pio.from_json(ask('shares', name)), visible=True)}
+        except BadInput as problem: return {said: lines_html([str(problem)]), grid: gr.Plot(visible=False), bars: gr.Plot(visible=False)}
 
     def move(name, part, first):
         try: return pio.from_json(ask('frames', name, part, int(first)))
