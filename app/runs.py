@@ -71,7 +71,8 @@ class Runs:
     def folder_to_be(self, study: str) -> Path:
         "The folder of a study that need not be there yet; raises `BadInput` for a name that would lie elsewhere"
         folder = self.root if study == HERE else self.root/study
-        if study != HERE and not self.inside(folder): raise BadInput(f'folder: expected a plain name below {self.root.name}, got {study!r}')
+        if study != HERE and ('\0' in study or not self.inside(folder)): raise BadInput(f'folder: expected a plain name below {self.root.name}, got {study!r}')
+        if (folder/'config.json').exists(): raise BadInput(f'folder: {study} is a run; expected a folder of runs')
         return folder
 
     def inside(self, folder: Path) -> bool:

@@ -171,6 +171,23 @@ def watching(browser, app: App, seconds: float = 30.) -> tuple[float, float]:
     return (after.user + after.system - cpu.user - cpu.system) / seconds, grown * 3600 / seconds
 
 
+def watched_training(browser, app: App, folder: Path, turns: int = 3) -> list[float]:
+    "How much longer a training step takes while a page draws its curves, in turns; one thread, two cores"
+    shares = []
+    def step_ms(name):
+        words = ['train', '--out', folder, '--stabilizer', 'none', '--set', 'source_steps=2', '--set', 'eval_every=20', '--steps', '100', '--seed', name]
+        subprocess.run([sys.executable, '-m', 'lora_da_bench.views.cli', *map(str, words)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | dict(OMP_NUM_THREADS='1'))
+        run = next(folder.glob(f'mixed-none*-seed{name}'))
+        return statistics.median(e['value'] for e in map(json.loads, (run/'metrics.jsonl').read_text().splitlines()) if e['name'] == 'step_ms')
+    for turn in range(turns):
+        alone = step_ms(2 * turn)
+        page = browser.new_context(viewport=dict(width=1440, height=900)).new_page()
+        page.goto(f'{app.url}/?tab=stability')
+        shares.append(step_ms(2 * turn + 1) / alone - 1)
+        page.context.close()
+    return shares
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--runs', type=int, default=100)
@@ -201,6 +218,9 @@ def main():
                 share, grown = watching(browser, app)
                 row('ten open pages: share of a core', share, 'of a core', None)
                 row('ten open pages: memory of the server, an hour (from half a minute)', grown / 1e6, 'MB', 50)
+            (folder/'live').mkdir()
+            with App(folder/'live') as app: shares = watched_training(browser, app, folder/'live')
+            row(f'a watched training run: its step takes longer by, median of {len(shares)} (least {min(shares):.3f}, most {max(shares):.3f})', statistics.median(shares), 'of its step', .05)
             with App(folder/'many') as app:
                 row(f'{how.runs} runs of {how.looks:,} looks: front page usable, first visit', usable(browser, app), 's', 3)
                 page, begun = browser.new_context().new_page(), time.monotonic()

@@ -38,11 +38,8 @@ def notebook(path, cells):
     path.write_text(json.dumps(dict(cells=code, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)))
 
 
-@pytest.fixture(scope='module')
-def lab(tmp_path_factory):
-    "JupyterLab on a folder with one notebook; its URL"
-    folder = tmp_path_factory.mktemp('lab')
-    notebook(folder/'live.ipynb', CELLS)
+def start_lab(folder) -> tuple[subprocess.Popen, str]:
+    "JupyterLab on a folder: its process, its URL"
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
@@ -57,6 +54,14 @@ def lab(tmp_path_factory):
         except OSError:
             if time.monotonic() > until: raise
             time.sleep(.2)
+    return process, url
+
+
+@pytest.fixture(scope='module')
+def lab(tmp_path_factory):
+    "JupyterLab on a folder with one notebook; its URL"
+    notebook((folder := tmp_path_factory.mktemp('lab'))/'live.ipynb', CELLS)
+    process, url = start_lab(folder)
     yield url
     process.terminate()
     process.wait(20)
