@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from lora_da_bench.core.errors import BadInput, read_json
 from lora_da_bench.evidence.run_store import is_there, write_json
@@ -20,15 +21,14 @@ UNTIL_KILLED = 60  # seconds that a command gets to end
 ENDED = 'done', 'failed', 'stopped', 'interrupted'
 
 
-@dataclass
-class Job:
+class Job(BaseModel):
     "What was asked for, and how far it is"
     number: int
     folder: Path
     words: list[str]       # of the command
     runs: dict[str, int]   # run -> its steps, in order
     out: str               # where they go, below the folder of runs
-    state: str = 'waiting' # or running, done, failed, stopped, interrupted
+    state: Literal['waiting', 'running', 'done', 'failed', 'stopped', 'interrupted'] = 'waiting'
     began: float | None = None
     line: str = ''         # why it failed
 
@@ -46,7 +46,7 @@ def read_job(folder: Path) -> Job:
     "A job; raises `BadInput` where its files can't be read"
     asked = read_json(folder/'job.json')
     state = read_json(folder/'state.json') if is_there(folder/'state.json') else {}
-    return Job(int(folder.name), folder, **asked, **state)
+    return Job(number=int(folder.name), folder=folder, **asked, **state)
 
 
 def jobs_of(root: Path) -> list[Job]:
@@ -54,7 +54,7 @@ def jobs_of(root: Path) -> list[Job]:
     found = []
     for folder in sorted((root/FOLDER).glob('[0-9]*')):
         try: found.append(read_job(folder))
-        except (BadInput, TypeError, ValueError): pass
+        except (BadInput, TypeError, ValueError): pass   # pydantic's are ValueErrors
     if any(job.state == 'running' for job in found) and not work_begun(root):
         for job in found:
             if job.state == 'running': job.state = 'interrupted'   # the machine went off, or somebody killed the worker

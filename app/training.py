@@ -29,9 +29,8 @@ def steps_done(known_runs: Runs, job: jobs.Job) -> dict[str, int]:
     "How far each run of a job is"
     found = {}
     for name, steps in job.runs.items():
-        folder = known_runs.folder_to_be(job.out)/name
-        try: metrics = known_runs.run(folder)['metrics'] if folder.exists() else ()
-        except BadInput: metrics = ()
+        try: metrics = known_runs.run(folder)['metrics'] if (folder := known_runs.folder_to_be(job.out)/name).exists() else ()
+        except BadInput: metrics = ()   # none yet, or damaged
         found[name] = min(steps, int(metrics.index.max())) if len(metrics) else 0
     return found
 

@@ -180,8 +180,9 @@ def test_a_queue_whose_worker_is_killed(tmp_path):
     wait('failed', 'done')
     jobs.remove(tmp_path/'runs', 1)
     assert [job.number for job in jobs.jobs_of(tmp_path/'runs')] == [2]
-    (tmp_path/'runs/.jobs/0002/job.json').write_text('[')   # a damaged one hides
-    assert jobs.jobs_of(tmp_path/'runs') == []
+    for file, text in (('state.json', '{"state": "<b>"}'), ('state.json', '[]'), ('job.json', '[')):   # a damaged one hides
+        (tmp_path/'runs/.jobs/0002'/file).write_text(text)
+        assert jobs.jobs_of(tmp_path/'runs') == []
 
 
 def test_look_through_data(open_desk):
