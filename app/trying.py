@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp, TemporaryDirectory
@@ -72,7 +73,9 @@ def answer(folder: Path, data: bytes, helper: Helper) -> Response:
     return Response(json.dumps(dict(labels=text(labels), values=text(in_grey(labels, 'labels')), confidence=text(confidence))), media_type='application/json')
 
 
-def refusal(problem: BadInput) -> Response: return Response(str(problem).split('/')[-1], REFUSED, media_type='text/plain')
+def refusal(problem: BadInput) -> Response:
+    "The line about what is wrong, without the folders of this machine"
+    return Response(re.sub(r'(?<!\S)/\S*/', '', str(problem)), REFUSED, media_type='text/plain')
 
 
 def trying_routes(folder_of, helper: Helper, uploads: bool) -> APIRouter:
