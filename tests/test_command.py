@@ -336,9 +336,9 @@ def test_a_plugin_is_known_everywhere(cli, plugin, tmp_path):
     assert run['dataset'] == 'night' and weights_path(tmp_path/'out/mixed-none-hours=6-seed0')
 
 
-def test_other_processes_load_the_plugins_too(plugin):
-    done = subprocess.run(command('presets', 'night', '--format', 'json'), capture_output=True, text=True, env=os.environ | {'LORA_DA_BENCH_PLUGINS': str(plugin)})
-    assert done.returncode == 0 and json.loads(done.stdout)['dataset'] == 'night', done.stderr
+def test_other_processes_load_the_plugins_too(plugin, second):
+    code, out, err = second('presets', 'night', '--format', 'json', env={'LORA_DA_BENCH_PLUGINS': str(plugin)}).wait()
+    assert code == 0 and json.loads(out)['dataset'] == 'night', err
 
 
 def test_a_plugin_that_is_none(cli, plugin, tmp_path):

@@ -4,14 +4,13 @@ import json
 import shutil
 import signal
 import struct
-import subprocess
 import time
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import but_for_alarms, command
+from conftest import but_for_alarms
 from PIL import Image
 from test_bad_input import is_one_line
 
@@ -452,7 +451,7 @@ def test_a_phone_picture_is_seen_upright(cli, runs, tmp_path):
     assert upright.shape == (48, 80) and all((other == upright).all() for other in others)
 
 
-def test_damaged_pictures_say_one_line_in_a_real_process(tmp_path):
+def test_damaged_pictures_say_one_line_in_a_real_process(second, tmp_path):
     "What decoders and libraries would print of their own, about damaged EXIF or a torn TIFF, is not printed"
     own_part(tmp_path/'own', [Image.new('L', (64, 64))] * 4)
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
@@ -462,9 +461,9 @@ def test_damaged_pictures_say_one_line_in_a_real_process(tmp_path):
         (tmp_path/f'own/images/{i}.png').unlink()
         Image.fromarray(noise).save(path := tmp_path/f'own/images/{i}.{ending}', **(dict(compression='tiff_lzw') if ending == 'tif' else {}))
         truncate(path)
-    done = subprocess.run(command('data', 'check', 'folder', tmp_path/'own'), capture_output=True, text=True)
-    lines = done.stderr.splitlines()
-    assert done.returncode == 2 and len(lines) == 4 and lines[-1].endswith('own: 3 problems in 4 frames'), done.stderr
+    code, _, err = second('data', 'check', 'folder', tmp_path/'own').wait()
+    lines = err.splitlines()
+    assert code == 2 and len(lines) == 4 and lines[-1].endswith('own: 3 problems in 4 frames'), err
     assert all('it cannot be read as one' in line for line in lines[:3])
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import command
 from test_bad_input import is_one_line
 
 FEW = dict(size=[48, 64], crop=[32, 48], batch_size=2, source_steps=2, steps=30, eval_every=5, seen=2, probes=1, data=dict(frames=[8, 4, 2]))
@@ -43,29 +42,26 @@ def job_of(run: str, env) -> str | None:
     return next((line.split()[0] for line in lines if line.split()[1] == run), None)
 
 
-def test_a_study_whose_job_is_preempted(slurm, cli, study, tmp_path):
+def test_a_study_whose_job_is_preempted(slurm, cli, second, study, tmp_path):
     "The arm's job is taken from its node in the middle, queued again, and ends with the weights of a run on this machine"
-    waiting = subprocess.Popen(command('study', study, '--out', tmp_path/'out', '--executor', 'slurm'), env=slurm,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    waiting = second('study', study, '--out', tmp_path/'out', '--executor', 'slurm', env=slurm)
     run, until = tmp_path/'out/mixed-ema-seed0', time.monotonic() + 120
     while not (run/'resume/state.pt').exists() and time.monotonic() < until: time.sleep(.05)
     number = job_of('mixed-ema-seed0', slurm)
     assert subprocess.run(['scontrol', 'requeue', number], env=slurm).returncode == 0
     in_the_middle = not (run/'model.safetensors').exists()
-    out, err = waiting.communicate(timeout=240)
-    assert waiting.returncode == 0 and in_the_middle and 'mixed: ' in out, err
+    code, out, err = waiting.wait(240)
+    assert code == 0 and in_the_middle and 'mixed: ' in out, err
     assert cli('study', study, '--out', tmp_path/'here')[0] == 0
     for name in ('source-seed0', 'mixed-ema-seed0'):
         assert (tmp_path/'out'/name/'model.safetensors').read_bytes() == (tmp_path/'here'/name/'model.safetensors').read_bytes()
 
 
-def test_slurm_that_refuses(slurm, study, tmp_path):
-    done = subprocess.run(command('study', study, '--out', tmp_path/'out', '--executor', 'slurm', '--slurm', 'partition=gold'),
-                          env=slurm, capture_output=True, text=True)
-    is_one_line((done.returncode, done.stdout, done.stderr), '--executor slurm: ', 'Invalid partition')
+def test_slurm_that_refuses(slurm, second, study, tmp_path):
+    done = second('study', study, '--out', tmp_path/'out', '--executor', 'slurm', '--slurm', 'partition=gold', env=slurm).wait()
+    is_one_line(done, '--executor slurm: ', 'Invalid partition')
 
 
-def test_a_machine_without_slurm(study, tmp_path):
-    done = subprocess.run(command('study', study, '--out', tmp_path/'out', '--executor', 'slurm'),
-                          env=os.environ | dict(PATH=str(tmp_path)), capture_output=True, text=True)
-    is_one_line((done.returncode, done.stdout, done.stderr), '--executor slurm: ', 'expected a cluster that sbatch reaches from here')
+def test_a_machine_without_slurm(second, study, tmp_path):
+    done = second('study', study, '--out', tmp_path/'out', '--executor', 'slurm', env=dict(PATH=str(tmp_path))).wait()
+    is_one_line(done, '--executor slurm: ', 'expected a cluster that sbatch reaches from here')
