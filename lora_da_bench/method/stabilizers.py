@@ -98,7 +98,7 @@ class Stabilizer:
     def networks(self) -> dict[str, nn.Module]:
         "The networks with weights of their own, by name, each once"
         found = dict(student=self.student, teacher=self.teacher.network, average=self.average)
-        first = {id(network): name for name, network in reversed(found.items()) if network is not None and network.state_dict()}
+        first = {id(network): name for name, network in reversed(found.items()) if network is not None and network.state_dict(keep_vars=True)}
         return {name: network for name, network in found.items() if first.get(id(network)) == name}
 
 # %% ../../nbs/method/32_stabilizers.ipynb #5c524468

@@ -73,7 +73,7 @@ def param_groups(student: Student, model: nn.Module, lr: float) -> list[dict]:
 def learnt_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     "What training changes: the parameters that train, and the persistent buffers, by name"
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-    return {name: t for name, t in model.state_dict().items() if name not in frozen}
+    return {name: t for name, t in model.state_dict(keep_vars=True).items() if name not in frozen}
 
 # %% ../../nbs/method/30_students.ipynb #db198318
 def trainable_parameters(model: nn.Module) -> int:

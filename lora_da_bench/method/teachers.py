@@ -59,7 +59,7 @@ def copy_of(student: nn.Module) -> nn.Module:
 def average_into(average: nn.Module, student: nn.Module, decay: float, buffers: bool = True):
     "One step of a running average; without `buffers` BatchNorm's statistics stay the average's own"
     names = learnt_tensors(student) if buffers else {n for n, p in student.named_parameters() if p.requires_grad}
-    kept, new = average.state_dict(), student.state_dict()
+    kept, new = average.state_dict(keep_vars=True), student.state_dict(keep_vars=True)
     pairs = [(kept[n], new[n]) for n in names]
     floats = [pair for pair in pairs if pair[0].is_floating_point()]
     torch._foreach_lerp_(*map(list, zip(*floats)), 1 - decay)
