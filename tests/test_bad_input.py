@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -236,12 +237,16 @@ def test_full_disk_in_the_middle_of_a_study(cli, second, tmp_path):
     assert code == 0 and 'mixed: ' in out and not but_for_alarms(err)
 
 
-def test_hub_out_of_reach(tmp_path):
+def offline(cache):
+    from huggingface_hub import constants
+    constants.HF_HUB_OFFLINE, constants.HF_HUB_CACHE = True, str(cache)
+
+
+def test_hub_out_of_reach(second, tmp_path):
     preset = dict(json.loads(PRESETS['streetscenes'].model_dump_json()), model='swin_tiny_patch4_window7_224', weights='hub')
     (tmp_path/'hub.json').write_text(json.dumps(preset))
-    done = subprocess.run(command('train', '--preset', tmp_path/'hub.json', '--out', tmp_path/'out'), capture_output=True, text=True,
-                          env=os.environ | {'HF_HUB_OFFLINE': '1', 'HF_HOME': str(tmp_path/'cache')})
-    is_one_line((done.returncode, done.stdout, done.stderr), 'weights: hub: swin_tiny_patch4_window7_224 could not be fetched from the hub', 'give the file')
+    done = second('train', '--preset', tmp_path/'hub.json', '--out', tmp_path/'out', prepare=partial(offline, tmp_path/'cache')).wait()
+    is_one_line(done, 'weights: hub: swin_tiny_patch4_window7_224 could not be fetched from the hub', 'give the file')
 
 
 def test_cost_of_what_is_not_there(cli):
