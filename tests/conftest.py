@@ -11,7 +11,7 @@ from filelock import FileLock
 
 import second_process
 
-FIRST = ('test_try_a_picture', 'test_a_study_whose', 'test_the_widgets', 'test_two_processes', 'test_dry_run_of', 'test_the_site', 'test_cost_that', 'test_a_killed_round', 'test_going_on', 'test_full_disk', 'test_cost',
+FIRST = ('test_try_a_picture', 'test_a_study_whose', 'test_the_widgets', 'test_two_processes', 'test_dry_run_of', 'test_the_site_in_a_browser[1280', 'test_cost_that', 'test_a_killed_round', 'test_going_on', 'test_full_disk', 'test_cost',
          'test_the_slider', 'test_polls', 'test_ten_damaged', 'test_a_target', 'test_the_published', 'test_frames_as_large', 'test_rounds')
 
 

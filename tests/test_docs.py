@@ -8,14 +8,10 @@ import pytest
 import site_docs
 
 
-pytestmark = pytest.mark.xdist_group('site')  # one worker builds it, once
-
-
 @pytest.fixture(scope='module')
-def built(tmp_path_factory):
+def built(made_once):
     "The site's folder, served; its URL"
-    out = tmp_path_factory.mktemp('docs')
-    site_docs.build(out)
+    out = made_once('docs', site_docs.build)
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(out/'site'))
     handler.log_message = lambda *args: None
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
