@@ -205,7 +205,8 @@ def test_dry_run_of_a_published_preset(cli, published, small_published, tmp_path
         code, out, err = cli('train', '--preset', preset, '--root', published, '--stabilizer', 'lora', '--dry-run', '--out', tmp_path/'out', *more)
         assert code == 0, err
         return ' '.join(out.split())
-    text = plan('gta5-cityscapes-swin-s', '--set', 'model=swin_tiny_patch4_window7_224', '--set', 'decoder_channels=64')
+    (tmp_path/'pairs.json').write_text(PRESETS['gta5-cityscapes-swin-s'].model_copy(update=dict(batch_size=2)).model_dump_json())
+    text = plan(tmp_path/'pairs.json', '--set', 'model=swin_tiny_patch4_window7_224', '--set', 'decoder_channels=64')
     assert 'student: AdamW, betas 0.9 and 0.999' in text and 'discriminators: Adam, betas 0.9 and 0.99' in text and 'numbers at 6e-05, no weight decay' in text
     assert 'recipes.transda.adversary.legacy_broadcast' in text and 'stabilizer lora ema' in text
     assert '4 source frames, 18 target frames to adapt to, 3 held out' in text and '40,000 steps in all' in text and 'transda-lora-decoder_channels=64-model=swin_tiny_patch4_window7_224-seed0-round3' in text
