@@ -16,7 +16,7 @@ test: export CUDA_VISIBLE_DEVICES =
 test: $(VENV)/.installed-dev chromium slurm ## notebooks and library in step, then every notebook and every test, on the CPU
 	$(BIN)/python tests/in_step.py
 	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && TMPDIR=$$dir OMP_NUM_THREADS=1 $(BIN)/nbdev_test --path nbs --do_print
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 4 --dist loadgroup --durations 12
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadgroup --durations 12
 
 # OUT is where the site goes; `site` builds it and stops at a broken link.
 OUT ?= _site
