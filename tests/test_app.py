@@ -429,11 +429,11 @@ def test_polls_leave_nothing_behind(quickstart):
         return sum(issubclass(type(o), Component) for o in gc.get_objects()), tracemalloc.get_traced_memory()[0]
     tracemalloc.start()
     try:
-        components, before = after(30)
+        components, before = after(15)
         grown = []
         for _ in range(2):   # what something else in this process takes meanwhile is not there twice
-            now, traced = after(60)
-            grown.append((traced - before) / 60)
+            now, traced = after(30)
+            grown.append((traced - before) / 30)
             before = traced
         assert now == components and min(grown) < 3000   # bytes a poll; 20,000 where each made the controls anew
     finally: tracemalloc.stop()

@@ -123,7 +123,7 @@ def fill(page, folder: str, *settings: str):
     page.locator('#settings textarea').fill('\n'.join([*TINY, *settings]))
 
 
-def state_of(page, number: int, state: str, seconds: int = 90):
+def state_of(page, number: int, state: str, seconds: int = 240):
     page.wait_for_function("([n, s]) => [...document.querySelectorAll('#jobs .job')].some(j => j.querySelector('b').innerText == n && j.classList.contains(s))",
                            arg=[str(number), state], timeout=1000 * seconds)
 
@@ -147,7 +147,7 @@ def test_train_from_the_page(open_desk, desk):
     state_of(page, 2, 'waiting')
     page.reload()   # what was asked for is still there
     state_of(page, 1, 'running')
-    page.wait_for_selector('#job-curves .js-plotly-plot', timeout=90_000)   # the run's curves, once there are any
+    page.wait_for_selector('#job-curves .js-plotly-plot', timeout=240_000)   # the run's curves, once there are any
     again = open_desk('/?tab=train', '--name', 'again.example')   # another app on the same folder: what runs is there
     state_of(again, 1, 'running')
     again.locator('#jobs button', has_text='stop').nth(1).click()   # the newest is first
