@@ -25,7 +25,7 @@ from lora_da_bench.evidence.run_store import alarm_lines, ANCHORS, arm_of, known
 from lora_da_bench.evidence.verdict import verdicts
 from lora_da_bench.views.comparison import (adaptations, arm_colours, arm_curves, arm_numbers, cards, class_heatmap, class_scores,
     arm_labels, cost_bars, difference_figure, html_report, number_table, seed_curves, sentences, style_sheet, trade_off, WEIGHTS)
-from lora_da_bench.views.figures import label_grid, plain
+from lora_da_bench.views.figures import cost_figure, label_grid, plain
 from lora_da_bench_app.data import data_tab
 from lora_da_bench_app.helper import Helper
 from lora_da_bench_app.jobs import go_on
@@ -37,6 +37,7 @@ from lora_da_bench_app.trying import try_index, trying_routes
 STATIC = Path(__file__).parent/'static'
 TITLE = '<h1>lora_da_bench</h1><p>Which stabilizer keeps self-training steady, how good is the result, what does it cost?</p>'
 EMPTY = 'No runs yet in <code>{}</code>. Start one with <code>lora-da-bench quickstart --out {}</code>, or run <code>make demo</code>; it appears here by itself.'
+MEASURE = '<p>A step by part, and its memory by kind, are shown here once they are measured: <code>lora-da-bench cost --format json &gt; DIR/cost.json</code>.</p>'
 MOST_LINES = 20  # about what was skipped
 ALL, MEAN = 'all', 'mean'
 THEME = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])  # fonts of the machine: a web font would need the network
@@ -69,12 +70,13 @@ def foretell_tab(planning: Helper, quiet: dict):
             model = gr.Dropdown(PUBLISHED_MODELS, value=PUBLISHED_MODELS[-1], label='Encoder', elem_id='encoder')
             device = gr.Dropdown(['cuda', 'cpu', 'mps'], value='cuda', label='Device', elem_id='device')
             begin = gr.Button('Foretell', elem_id='foretell', scale=0, min_width=150)
+        bars = gr.Plot(show_label=False, elem_id='foretold-bars', visible=False)
         table = gr.Dataframe(interactive=False, show_label=False, elem_id='foretold-table')
         def foretell(model, device):
             try: found = planning.ask('foretold', model, (512, 1024), device, limit=600)
             except BadInput as problem: raise gr.Error(plain(str(problem))) from None
-            return dict(headers=found['columns'], data=found['rows'])
-        begin.click(foretell, [model, device], table, **(quiet | dict(show_progress='full')))
+            return gr.Plot(cost_figure(found), visible=True), dict(headers=found['columns'], data=found['table'])
+        begin.click(foretell, [model, device], [bars, table], **(quiet | dict(show_progress='full')))
 
 
 def steps_of(runs: list[dict]) -> list[int]:
@@ -139,6 +141,13 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
         return {picture_view: picture_index(study, adapted or runs, everything), labelled: gr.Accordion(visible=bool(frames)),
                 frame_choice: gr.Dropdown(choices=frames, value=frame), rounds_plot: label_grid(adapted, frame) if frame else gr.skip()}
 
+    def cost(study, runs, everything):
+        measured, problems = known_runs.costs(study)
+        about = ''.join(f'<p>{plain(line)}</p>' for line in problems)
+        if measured: about = f"<p>By part, as <code>{plain(measured['command'])}</code> measured it on {plain(measured['device'])}:</p>" + about
+        return {cost_plot: cost_bars(known_runs.rows(runs), arm_colours(everything)), measured_said: about or MEASURE,
+                measured_plot: gr.Plot(cost_figure(measured) if measured else None, visible=bool(measured))}
+
     def draw(tab, study, recipe, arms, seed, weights, measures, arm, frame):
         "What the tab in sight shows for what the bar asks"
         runs, everything, skipped = chosen(study, recipe, arms or [], seed)
@@ -146,7 +155,7 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
         if tab == 'verdict': return shown | verdict(runs, everything, weights)
         if tab == 'stability': return shown | stability(runs, everything, weights, measures, arm)
         if tab == 'pictures': return shown | pictures(study, runs, everything, frame)
-        if tab == 'cost': return shown | {cost_plot: cost_bars(known_runs.rows(runs), arm_colours(everything))}
+        if tab == 'cost': return shown | cost(study, runs, everything)
         if tab == 'try': return shown | {try_view: try_index(study, runs, everything, not read_only)}
         if tab == 'train' and not read_only: return shown | training['draw']()
         if tab == 'export': return shown | {exports: export_links(study)}
@@ -243,6 +252,7 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
                     rounds_plot = gr.Plot(show_label=False, elem_id='labels')
             with gr.Tab('Cost', id='cost'):
                 cost_plot = gr.Plot(show_label=False, elem_id='cost')
+                measured_said, measured_plot = gr.HTML(elem_id='measured-said'), gr.Plot(show_label=False, elem_id='measured', visible=False)
                 foretell_tab(planning, quiet)
             with gr.Tab('Try it', id='try'):
                 try_view = gr.HTML(value={}, html_template='<div class="trying pictures"></div>', js_on_load=(STATIC/'try.js').read_text(),
@@ -256,7 +266,7 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
         bar = [study_choice, recipe_choice, arm_choice, seed_choice, weights_choice, step_choice]
         view = [tab_name, *bar[:-1], measure_choice, heat_arm, frame_choice]
         shown = [said, sentences_html, cards_html, trade_plot, difference_plot, class_table, scores, curve_plot, heat_arm, heat_plot,
-                 picture_view, labelled, frame_choice, rounds_plot, cost_plot, try_view, exports, *([] if read_only else training['shown'])]
+                 picture_view, labelled, frame_choice, rounds_plot, cost_plot, measured_said, measured_plot, try_view, exports, *([] if read_only else training['shown'])]
         controls = [recipe_choice, arm_choice, seed_choice, weights_choice, step_choice, colours_html, known_arms, measure_choice]
         loaded = demo.load(open_page, None, [study_choice, tab_name, tabs, known_signature, *controls, *shown], **quiet).then(draw, view, shown, **quiet)
 

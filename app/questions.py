@@ -135,10 +135,11 @@ def estimated(fields: dict, data: dict[str, Path]) -> dict | None:
 
 
 def foretold(model: str, crop: tuple[int, int], device: str) -> dict:
-    "What a step of some candidates will hold and take at a published size, as `cost --dry-run`: columns and rows"
+    "What a step of some candidates will hold and take at a published size, as `cost --dry-run`: a table, and rows for `cost_figure`"
     where, precision = pretend_device(device, None)
-    table = prediction_table(predict_candidates(cost_preset(model, crop), list(PUBLISHED), where, precision, fits=False))
-    return dict(columns=list(table), rows=table.values.tolist(), precision=precision)
+    predicted = predict_candidates(cost_preset(model, crop), list(PUBLISHED), where, precision, fits=False)
+    table = prediction_table(predicted)
+    return dict(columns=list(table), table=table.values.tolist(), rows=[dict(stabilizer=name, memory=p['memory']) for name, p in predicted.items()])
 
 
 # looking at data

@@ -4,14 +4,30 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lora_da_bench.core.errors import BadInput
-from lora_da_bench.evidence.run_store import (anchors_of, find_runs, labels_folder, read_diverged, read_run, summary,
+from pydantic import BaseModel, Field
+
+from lora_da_bench.core.errors import BadInput, field_errors, read_json
+from lora_da_bench.evidence.run_store import (anchors_of, find_runs, is_there, labels_folder, read_diverged, read_run, summary,
     weights_path)
 from lora_da_bench_app.jobs import jobs_of
 
 PARTS = 'config.json', 'metrics.jsonl', 'measures.json', 'diverged.json', 'kept.json'
 HERE = '~'  # the study that is the folder itself
 PATIENCE = .4  # seconds: so long a page waits for runs that were never read; the rest come with its next polls
+
+
+class CostRow(BaseModel):
+    "What is shown of a candidate"
+    stabilizer: str
+    time_ms: dict[str, float]
+    memory: dict[str, float]
+
+
+class MeasuredCost(BaseModel):
+    "What is shown of a result of `lora-da-bench cost`"
+    command: str
+    device: str
+    rows: list[CostRow] = Field(max_length=100)
 
 
 class NotYet(BadInput):
@@ -98,6 +114,14 @@ class Runs:
             if self.summed.get(run['folder'], (None,))[0] != key: self.summed[run['folder']] = key, summary(run, anchors.get(run['seed']))
             rows.append(self.summed[run['folder']][1])
         return rows
+
+    def costs(self, study: str) -> tuple[dict | None, list[str]]:
+        "What `lora-da-bench cost --format json` measured, from a study's `cost.json`; None, and perhaps why, where there is nothing"
+        try:
+            path = self.folder(study)/'cost.json'
+            if not is_there(path): return None, []
+            with field_errors(path, MeasuredCost): return MeasuredCost.model_validate(read_json(path)).model_dump(), []
+        except BadInput as problem: return None, [str(problem)]
 
     def signature(self, study: str) -> tuple:
         """Changes when a run has appeared or has been looked at again; not with every step, so that watching costs the training little.

@@ -26,6 +26,7 @@ def desk(quickstart, tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp('desk')
     shutil.copytree(quickstart, place/'runs')
     make_camvid(place/'camvid')
+    shutil.copy(Path(__file__).parent.parent/'results/cost-mini-cpu.json', place/'runs/cost.json')
     return place
 
 
@@ -198,6 +199,15 @@ def test_look_through_data(open_desk):
     assert not page.problems and not page.elsewhere
 
 
+def test_a_measured_cost_that_cannot_be_read(tmp_path):
+    from lora_da_bench_app.runs import HERE, Runs
+    assert Runs(tmp_path).costs(HERE) == (None, [])
+    for text, said in (('[', 'cost.json'), ('{"rows": []}', 'command'), ('{"command": "", "device": "", "rows": [{"stabilizer": "ema", "time_ms": "x", "memory": {}}]}', 'rows.0.time_ms')):
+        (tmp_path/'cost.json').write_text(text)
+        found, [line] = Runs(tmp_path).costs(HERE)
+        assert found is None and said in line and '\n' not in line
+
+
 def test_read_only(open_page, quickstart, photo):
     "Neither training nor uploads, on the page or by programs"
     page, _ = open_page(quickstart, address='?tab=train', more=('--read-only',))
@@ -225,6 +235,7 @@ def test_every_control_has_a_name_and_a_place_for_the_keyboard(open_desk):
         button.press('Enter')
         page.wait_for_function("name => document.querySelector('#tabs button[role=tab][aria-selected=true]').innerText.trim() == name", arg=name)
         page.wait_for_timeout(300)
+        if name == 'Cost': page.wait_for_selector('#measured .js-plotly-plot')   # the step by part, from a file beside the runs
         assert page.evaluate(NAMELESS) == [], name
     tab(page, 'Verdict')
     page.evaluate('document.activeElement.blur(); window.scrollTo(0, 0)')

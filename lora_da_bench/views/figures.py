@@ -307,19 +307,22 @@ COST_COLOURS = ('#999999', '#0072b2', '#56b4e9', '#cc79a7', '#d55e00', '#009e73'
                 '#6a3d9a', '#b15928')
 
 def cost_figure(result: dict) -> go.Figure:
-    "Milliseconds of a step by part, and megabytes at its worst moment by what they are for, a bar a candidate"
-    rows = {row['stabilizer']: row for row in result['rows']}
-    names = list(rows)[::-1]
-    fig = make_subplots(2, 1, vertical_spacing=.16, subplot_titles=('milliseconds a step', 'megabytes at the peak'))
-    for line, (key, unit, legend) in enumerate((('time_ms', 1, 'legend'), ('memory', 1e6, 'legend2')), 1):
-        parts = dict.fromkeys(part for row in rows.values() for part in row[key])
-        for part, colour in zip(parts, cycle(COST_COLOURS)):
-            fig.add_bar(y=names, x=[rows[n][key].get(part, 0) / unit for n in names], name=part, orientation='h',
-                        marker_color=colour, legend=legend, row=line, col=1,
-                        hovertemplate='%{y}<br>' + part + ' %{x:.1f}<extra></extra>')
+    """Milliseconds of a step by part, and megabytes at its worst moment by what they are for, a bar a candidate; what was
+    only foretold has no times"""
+    rows = {plain(row['stabilizer']): row for row in result['rows']}
+    names, both = list(rows)[::-1], {'milliseconds a step': ('time_ms', 1), 'megabytes at the peak': ('memory', 1e6)}
+    panels = {title: of for title, of in both.items() if any(row.get(of[0]) for row in rows.values())}
+    fig = make_subplots(max(1, len(panels)), 1, vertical_spacing=.16, subplot_titles=list(panels))
     beside = dict(orientation='v', x=1.02, xanchor='left', yanchor='top', traceorder='normal')
-    return style(fig).update_layout(barmode='stack', height=max(480, 160 + 56 * len(names)), margin=dict(l=130, t=40),
-                                    legend=dict(beside, y=1), legend2=dict(beside, y=.42))
+    for line, (key, unit) in enumerate(panels.values()):
+        legend = f'legend{line + 1}' if line else 'legend'
+        for part, colour in zip(dict.fromkeys(p for row in rows.values() for p in row[key]), cycle(COST_COLOURS)):
+            fig.add_bar(y=names, x=[rows[n][key].get(part, 0) / unit for n in names], name=plain(part), orientation='h',
+                        marker_color=colour, legend=legend, row=line + 1, col=1,
+                        hovertemplate='%{y}<br>' + plain(part) + ' %{x:.1f}<extra></extra>')
+        fig.update_layout({legend: dict(beside, y=1 - .58 * line)})
+    height = max(240, 80 + 28 * len(names)) * max(1, len(panels))
+    return style(fig).update_layout(barmode='stack', height=height, margin=dict(l=130, t=40), legend=dict(beside, y=1))
 
 # %% ../../nbs/views/70_figures.ipynb #b9c5a05a
 def class_legend(classes: list[str], palette: list) -> str:
