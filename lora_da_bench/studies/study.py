@@ -95,6 +95,10 @@ STUDIES |= {
               {'stabilizer': 'lora', 'weights': STARTS, 'rank': 4, 'step': [1., .2], 'decoder_rate': [1., .1]},
               {'stabilizer': 'lora+ema', 'weights': STARTS, 'rank': 4, 'step': [1., .2]},
               {'stabilizer': ['frozen', 'frozen+ema'], 'weights': STARTS}]),
+    'fair-camvid': Study(
+        about='the deciding cells of `fair` on real frames', preset='camvid-day-dusk', settings=CONSTANT,
+        arms=[{'stabilizer': 'none', 'encoder_rate': [1., .2]}, {'stabilizer': 'ema'},
+              {'stabilizer': 'lora', 'rank': 4, 'step': [1., .2]}]),
     'paper': Study(
         about="the study's four claims: EMA, LoRA and none, each at the defaults of its own search", preset='streetscenes', seeds=5,
         settings=BOTH, arms=[{'recipe': ['plain', 'mixed'], 'stabilizer': ['ema', 'lora', 'none']}]),
