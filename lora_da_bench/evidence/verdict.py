@@ -4,9 +4,11 @@
 
 # %% auto #0
 __all__ = ['COLLAPSE', 'Comparison', 'p_of_equality', 'mean_interval', 'compare', 'last_rounds', 'by_network', 'entries',
-           'verdicts', 'points', 'interval', 'verdict_table', 'advice', 'advice_of']
+           'settings_in', 'reference_of', 'references_of', 'verdicts', 'points', 'interval', 'verdict_table', 'advice',
+           'advice_of']
 
 # %% ../../nbs/evidence/45_verdict.ipynb #c5212078
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -93,13 +95,33 @@ def entries(rows: list[dict]) -> pd.DataFrame:
                     **{k: row['cost'].get(k) for k in ('step_ms', 'peak_memory_bytes')})
     return pd.DataFrame([line(row, *of) for row in last_rounds(rows) for of in by_network(row).items()])
 
+# %% ../../nbs/evidence/45_verdict.ipynb #40c2dbde
+def settings_in(arm: str) -> set[str]:
+    "The settings that an arm's name tells"
+    return set(re.findall(r'-([\w.]+=.+?)(?=-[\w.]+=|$)', arm))
+
+def reference_of(
+    arm: str,
+    candidates: list[str],  # arms of the reference's stabilizer under the same recipe, those begun first in front
+) -> str | None:
+    "The arm that another is compared with"
+    closeness = lambda other: (len(settings_in(arm) & settings_in(other)), -len(settings_in(other)))
+    return max(candidates, key=closeness, default=None)
+
+def references_of(arms: dict[str, bool]) -> dict[str, str | None]:  # arm -> the one that it is compared with
+    "For all arms of a recipe (in the order in which they were begun; True: has the reference's stabilizer)"
+    candidates = [arm for arm, of in arms.items() if of]
+    chosen = [reference_of(arm, candidates) for arm, of in arms.items() if not of]
+    kept = [arm for arm in candidates if arm in chosen] or candidates[:1]   # one that nobody is like is an arm like others
+    return {arm: reference_of(arm, kept) for arm in arms}
+
 # %% ../../nbs/evidence/45_verdict.ipynb #294935a5
 def verdicts(
     rows: list[dict],         # of `report`
     against: str = 'ema',     # the stabilizer that others are compared with, under the same recipe
     margin: float = .01,      # mIoU: what does not matter
 ) -> pd.DataFrame:            # a line an arm and network
-    """Each arm in numbers, and compared with the reference of its recipe: that arm, scored as its table says.
+    """Each arm in numbers, and compared with its `reference_of`, scored as that arm's table says.
 
     Raises `BadInput` where nothing is finished, where no arm has the stabilizer, or for a margin that is not above 0."""
     if not 0 < margin < 1: raise BadInput(f'margin: expected points of mIoU above 0 and below 100, got {100 * margin:g}')
@@ -108,14 +130,18 @@ def verdicts(
     if against not in (there := list(dict.fromkeys(found.stabilizer))):
         raise BadInput(f"against: '{against}' is none of the stabilizers that were run; expected one of {', '.join(there)}")
     scores = {key: of.dropna(subset='final').set_index('seed').final.to_dict() for key, of in found.groupby(['arm', 'network'])}
-    main = found.drop_duplicates('arm').set_index('arm').network
+    main, begun, references = found.drop_duplicates('arm').set_index('arm').network, {}, {}
+    for row in rows:
+        if (arm := arm_of(row['name'])) in main: begun.setdefault(row['recipe'], {})[arm] = row['stabilizer'] == against
+    for arms in begun.values(): references |= references_of(arms)
     lines = []
     for (arm, network), of in found.groupby(['arm', 'network'], sort=False):
-        first, reference = of.iloc[0], f'{of.recipe.iloc[0]}-{against}'
+        first, reference = of.iloc[0], references[arm]
         to = scores.get((reference, main.get(reference)), {})
         compared = compare(scores[arm, network], to, margin)
         itself = (arm, network) == (reference, main.get(reference))
         lines.append(dict(arm=arm, label=arm.removeprefix(f'{first.recipe}-'), scored=network, seeds=len(scores[arm, network]), recipe=first.recipe, stabilizer=first.stabilizer,
+                          reference=reference,
                           is_main=network == main[arm], is_reference=itself, **of[['final', 'largest_fall', 'flip_rate']].mean(),
                           spread=of.final.std(), **of[['step_ms', 'peak_memory_bytes']].median(),
                           **compared._asdict() | (dict(verdict='reference') if itself else {}),
@@ -148,15 +174,17 @@ def verdict_table(table: pd.DataFrame, against: str = 'ema') -> pd.DataFrame:
 
 # %% ../../nbs/evidence/45_verdict.ipynb #51d7102f
 def advice(table: pd.DataFrame, against: str = 'ema', margin: float = .01) -> list[str]:
-    "What to do, a sentence for each recipe, from `verdicts`"
-    return [advice_of(of, against, margin) for _, of in table[table.is_main].groupby('recipe', sort=False)]
+    "What to do, a sentence for each recipe and reference, from `verdicts`"
+    return [advice_of(of, against, margin)
+            for _, of in table[table.is_main].groupby(['recipe', 'reference'], sort=False, dropna=False)]
 
 # %% ../../nbs/evidence/45_verdict.ipynb #946d16bd
 def advice_of(of: pd.DataFrame, against: str, margin: float) -> str:
-    "What to do under one recipe; `of` has a line for each of its arms"
+    "What to do under one recipe; `of` has a line for each of the arms that share a reference"
     recipe, reference = of.recipe.iloc[0], of[of.is_reference]
     if not len(reference) or not reference.seeds.iloc[0]: return f'{recipe}: no run with {against}, so nothing to compare with.'
     reference = reference.iloc[0]
+    against = reference.label
     steady = of[~of.is_reference & (of.collapsed.str.len() == 0) & (of.diverged.str.len() == 0)]
     others = lambda verdict: steady[steady.verdict == verdict]
     on = lambda seeds: f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
