@@ -7,9 +7,8 @@ from urllib.parse import quote
 import gradio as gr
 
 from lora_da_bench.core.errors import BadInput
-from lora_da_bench.views.cli import duration
 from lora_da_bench.views.comparison import arm_curves
-from lora_da_bench.views.figures import plain
+from lora_da_bench.views.figures import duration, plain
 from lora_da_bench_app import jobs
 from lora_da_bench_app.helper import Helper
 from lora_da_bench_app.runs import HERE, Runs

@@ -64,6 +64,7 @@ def start_server() -> subprocess.Popen:
 def serve(listening: socket.socket):
     "Load what is needed, then fork a keeper for each client until stdin is closed"
     for name in LOADED: importlib.import_module(name)
+    assert 'lora_da_bench.views.cli' not in sys.modules   # it reads which of several processes this is
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
         client = Connection(listening.accept()[0].detach())

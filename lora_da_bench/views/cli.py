@@ -8,7 +8,7 @@ __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'REGISTRIES', 'comm
            'load_plugins', 'show_version', 'load_first', 'import_names', 'names_cache', 'known_names', 'ListsNames',
            'show_progress', 'run_to_end', 'chosen_preset', 'named_with', 'source_name', 'load', 'answers', 'listen',
            'listen_where_free', 'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right',
-           'quickstart', 'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'duration', 'show_estimate',
+           'quickstart', 'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'show_estimate',
            'show_unlike_public', 'flat_fields', 'show_rows', 'presets', 'list_presets', 'pretrain', 'check',
            'read_parts', 'first_of_a_kind', 'size_counts', 'show_facts', 'show_shares', 'show_seen_sizes',
            'show_overlays', 'report', 'write_page', 'show_report', 'show_verdict', 'show_foresight', 'show_columns',
@@ -417,16 +417,10 @@ def show_parts(parts: dict[str, dict]):
     table.add_row('all', f"{total['trained']:,}", f"{total['frozen']:,}", style='bold')
     console.print(table)
 
-# %% ../../nbs/views/71_cli.ipynb #4e3fcfd8
-def duration(seconds: float) -> str:
-    "Seconds as people say them"
-    hours = seconds / 3600
-    if hours >= 48: return f'{hours / 24:,.0f} days'
-    return f'{hours:.1f} hours' if hours >= 1 else f'{60 * hours:.0f} minutes'
-
 # %% ../../nbs/views/71_cli.ipynb #4d757e64
 def show_estimate(plan: dict):
     "Time and memory"
+    from lora_da_bench.views.figures import duration
     console.print(f"estimated on this device: {plan['step_s']:.2f} s a step ({plan['loading_s']:.2f} s to load its "
                   f"frames, beside it), {duration(plan['total_s'])} in all without looks, "
                   f"{plan['memory_bytes'] / 1e9:.1f} GB for weights, gradients, optimizer and activations.")

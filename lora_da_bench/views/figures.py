@@ -7,7 +7,7 @@ __all__ = ['MARKUP', 'COLOURS', 'SPARE', 'SOURCE_COLOUR', 'REFERENCE_COLOUR', 'D
            'LABEL_ROWS', 'COST_COLOURS', 'plain', 'colour_of', 'panels_of', 'panel_title', 'steps_before', 'add_curve',
            'add_reference_lines', 'add_alarm', 'curves', 'style', 'pseudo_picture', 'error_picture', 'data_uri',
            'shown', 'made_of', 'snapshot_pictures', 'score_at', 'last_snapshot', 'probe_grid', 'picture_grid',
-           'label_grid', 'add_arm', 'batchnorm_closure', 'closure_figure', 'cost_figure', 'class_legend']
+           'label_grid', 'add_arm', 'batchnorm_closure', 'closure_figure', 'cost_figure', 'duration', 'class_legend']
 
 # %% ../../nbs/views/70_figures.ipynb #dc2cfca6
 import base64
@@ -323,6 +323,13 @@ def cost_figure(result: dict) -> go.Figure:
         fig.update_layout({legend: dict(beside, y=1 - .58 * line)})
     height = max(240, 80 + 28 * len(names)) * max(1, len(panels))
     return style(fig).update_layout(barmode='stack', height=height, margin=dict(l=130, t=40), legend=dict(beside, y=1))
+
+# %% ../../nbs/views/70_figures.ipynb #efa2b745
+def duration(seconds: float) -> str:
+    "Seconds as people say them"
+    hours = seconds / 3600
+    if hours >= 48: return f'{hours / 24:,.0f} days'
+    return f'{hours:.1f} hours' if hours >= 1 else f'{60 * hours:.0f} minutes'
 
 # %% ../../nbs/views/70_figures.ipynb #b9c5a05a
 def class_legend(classes: list[str], palette: list) -> str:
