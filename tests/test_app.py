@@ -27,7 +27,7 @@ def test_the_verdict_is_the_front_page(open_page, quickstart, tmp_path):
     "What adaptation gained and what is best, above the fold; the view lives in the address"
     page, seconds = open_page(quickstart, fresh=True)
     page.wait_for_selector('.card', timeout=30_000)
-    assert seconds < 20   # the aim is 5 s; a busy machine gets room
+    assert 0 < seconds < 16   # of a processor, for others may be at work; an idle machine takes 5 to 7
     assert page.locator('.card').count() == 4 and page.locator('.card').first.bounding_box()['y'] < 900
     assert page.locator('.card .best').count() >= 4
     said = page.locator('#sentences').inner_text()
