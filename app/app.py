@@ -30,8 +30,8 @@ from lora_da_bench_app.data import data_tab
 from lora_da_bench_app.helper import Helper
 from lora_da_bench_app.jobs import go_on
 from lora_da_bench_app.pictures import picture_index, picture_routes, within
-from lora_da_bench_app.runs import HERE, Runs
-from lora_da_bench_app.training import training_tab
+from lora_da_bench_app.runs import FIRST_MEASURES, HERE, Runs
+from lora_da_bench_app.training import from_page, training_tab
 from lora_da_bench_app.trying import try_index, trying_routes
 
 STATIC = Path(__file__).parent/'static'
@@ -229,7 +229,8 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
                 play = gr.Button('▶', elem_id='play', scale=0, min_width=48)
             arm_choice = gr.CheckboxGroup(label='Arms', show_label=False, choices=[], elem_id='arms')
             colours_html = gr.HTML(visible='hidden')
-            tab_name = gr.HTML(TABS[0], html_template='', js_on_load=SELECT, visible='hidden')
+            # the page's script says which tab the reader has selected: a tab's own event comes while the page is being opened, too
+            tab_name = gr.HTML(TABS[0], html_template='', js_on_load=from_page('select'), visible='hidden')
         said = gr.HTML(elem_id='status')
         with gr.Tabs(elem_id='tabs') as tabs:
             with gr.Tab('Verdict', id='verdict'):
@@ -311,19 +312,16 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
             runs, _ = known_runs.all(study)
             return picture_index(study, [run for of in adaptations(runs).values() for run in of if run['seed'] == seed], runs)
         for endpoint, name in ((verdict_of, 'verdict'), (curves_of_measure, 'curves'), (pictures_of, 'pictures')): gr.api(endpoint, api_name=name)
-    demo.known_runs, demo.helpers, demo.read_only, demo.look_ahead = known_runs, (looking, planning), read_only, look_ahead
+    demo.known_runs, demo.looking, demo.read_only, demo.look_ahead = known_runs, looking, read_only, look_ahead
     return demo
 
 
 TABS = 'verdict', 'stability', 'pictures', 'cost', 'try', 'train', 'data', 'export'
-# the page's script says which tab the reader has selected: a tab's own event comes while the page is being opened, too
-SELECT = "(window.lora_da_bench ??= {}).select = tab => { props.value = tab; trigger('input') }"
 FIGURES = {  # what Export offers alone, of runs and their summaries
     'quality': lambda runs, rows: trade_off(rows, WEIGHTS[0], arm_colours(runs)),
     'curves': lambda runs, rows: arm_curves(runs, FIRST_MEASURES, WEIGHTS[0]),
     'cost': lambda runs, rows: cost_bars(rows, arm_colours(runs)),
 }
-FIRST_MEASURES = ['target_miou', 'flip_rate']
 PUBLISHED_MODELS = ['swin_tiny_patch4_window7_224', 'swin_small_patch4_window7_224', 'swin_base_patch4_window7_224']
 LOOPBACK = re.compile(r'(127\.0\.0\.1|localhost|\[::1\])(:\d+)?', re.IGNORECASE)
 
@@ -382,16 +380,14 @@ def serve(demo: gr.Blocks, server: socket.socket, auth: str | None = None, names
     page = FastAPI(middleware=[Middleware(KnownHostsOnly, auth, names)], docs_url=None, redoc_url=None, openapi_url=None)
     folder_of = lambda study, run: within(demo.known_runs.folder(study), run)
     page.include_router(picture_routes(folder_of))
-    page.include_router(trying_routes(folder_of, demo.helpers[0], uploads=not demo.read_only))
+    page.include_router(trying_routes(folder_of, demo.looking, uploads=not demo.read_only))
     add_exports(page, demo.known_runs)
     head = f'<style>{style_sheet("cards.css")}</style><script>{(STATIC/"bar.js").read_text()}</script>'
     gr.mount_gradio_app(page, demo, path='/', theme=THEME, css_paths=STATIC/'app.css', head=head, footer_links=[], run_history=False, ssr_mode=False)
     demo._queue.sleep_when_free = .05  # seconds; Gradio's own, a thousandth, takes 7% of a core from the training beside it
     if not demo.read_only: go_on(demo.known_runs.root)
     demo.look_ahead()
-    try: uvicorn.Server(uvicorn.Config(page, log_level='critical', timeout_graceful_shutdown=1)).run(sockets=[server])
-    finally:
-        for helper in demo.helpers: helper.close()
+    uvicorn.Server(uvicorn.Config(page, log_level='critical', timeout_graceful_shutdown=1)).run(sockets=[server])
 
 
 demo = build(Path(os.environ.get('LORA_DA_BENCH_RUNS', 'demo')))  # what `gradio app/app.py` and hosts of Gradio apps look for

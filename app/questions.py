@@ -5,7 +5,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -83,10 +82,12 @@ def whole(value, field: str, low: int, high: int) -> int:
     return int(value)
 
 
+def as_words(settings: list[str]) -> list[str]: return [word for line in settings for word in ('--set', line)]
+
+
 def groups_of(fields: dict) -> tuple[list[str], dict[str, tuple[Preset, dict[str, Arm]]], range]:
     "The command's words, the arms by what their source model is called, and the seeds"
     settings = [line.strip() for line in fields['settings'].splitlines() if line.strip()]
-    given = [word for line in settings for word in ('--set', line)]
     if fields['kind'] == 'study':
         if fields['study'] not in STUDIES: raise unknown('study', fields['study'], STUDIES)
         study = load_study(fields['study']).model_copy(update=dict(seeds=whole(fields['seeds'], 'seeds', 1, 1000)))
@@ -96,13 +97,12 @@ def groups_of(fields: dict) -> tuple[list[str], dict[str, tuple[Preset, dict[str
     if steps := fields['steps']: preset = preset.model_copy(update=dict(steps=whole(steps, 'steps', 1, 10**7)))
     if fields['kind'] == 'comparison':
         seeds = whole(fields['seeds'], 'seeds', 1, 1000)
-        given = [*given, '--set', f'steps={preset.steps}'] if steps else given
-        arms = named_with([*settings, f'steps={preset.steps}'] if steps else settings, demo_arms(preset))
-        source = source_name(settings)
-        return ['quickstart', '--no-app', '--preset', fields['preset'], '--seeds', str(seeds), *given], {source: (preset, arms)}, range(seeds)
+        if steps: settings.append(f'steps={preset.steps}')
+        groups = {source_name(settings): (preset, named_with(settings, demo_arms(preset)))}
+        return ['quickstart', '--no-app', '--preset', fields['preset'], '--seeds', str(seeds), *as_words(settings)], groups, range(seeds)
     recipe, seed = fields['recipe'] or preset.recipe, whole(fields['seed'], 'seed', 0, 2**31 - 1)
     arms = named_with(settings, {arm_name(recipe, fields['stabilizer']): Arm(preset, recipe, fields['stabilizer'])})
-    words = ['train', '--preset', fields['preset'], '--recipe', recipe, '--stabilizer', fields['stabilizer'], '--seed', str(seed), *given]
+    words = ['train', '--preset', fields['preset'], '--recipe', recipe, '--stabilizer', fields['stabilizer'], '--seed', str(seed), *as_words(settings)]
     return [*words, '--steps', str(preset.steps)] if steps else words, {source_name(settings): (preset, arms)}, range(seed, seed + 1)
 
 

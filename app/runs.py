@@ -13,6 +13,7 @@ from lora_da_bench_app.jobs import jobs_of
 
 PARTS = 'config.json', 'metrics.jsonl', 'measures.json', 'diverged.json', 'kept.json'
 HERE = '~'  # the study that is the folder itself
+FIRST_MEASURES = ['target_miou', 'flip_rate']  # whose curves are shown before a reader chooses
 PATIENCE = .4  # seconds: so long a page waits for runs that were never read; the rest come with its next polls
 
 

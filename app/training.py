@@ -11,7 +11,7 @@ from lora_da_bench.views.comparison import arm_curves
 from lora_da_bench.views.figures import duration, plain
 from lora_da_bench_app import jobs
 from lora_da_bench_app.helper import Helper
-from lora_da_bench_app.runs import HERE, Runs
+from lora_da_bench_app.runs import FIRST_MEASURES, HERE, Runs
 
 KINDS = {'One run': 'run', 'Comparison': 'comparison', 'Study': 'study'}
 ABOUT = ('<p>One run: one stabilizer. Comparison: plain self-training, class mixing, EMA and LoRA from one source model, as <code>make demo</code>. '
@@ -20,8 +20,12 @@ WAITING = '<p>Memory and time are being estimated ...</p>'
 FIELDS = 'kind', 'preset', 'recipe', 'stabilizer', 'study', 'seed', 'seeds', 'steps', 'settings'
 ACTS = dict(stop=jobs.stop, resume=jobs.resume, remove=jobs.remove)
 # a button of the list says what to do with which job
-ACT = "(window.lora_da_bench ??= {}).act = what => { props.value = what; trigger('input') }"
 PRESSED = "element.addEventListener('click', e => { const what = e.target.dataset?.act; if (what) window.lora_da_bench.act(what) })"
+
+
+def from_page(name: str) -> str:
+    "The script of a hidden `gr.HTML` by which a page tells Python a value: `window.lora_da_bench.NAME(value)`"
+    return f"(window.lora_da_bench ??= {{}}).{name} = value => {{ props.value = value; trigger('input') }}"
 
 
 def steps_done(known_runs: Runs, job: jobs.Job) -> dict[str, int]:
@@ -39,7 +43,7 @@ def job_html(known_runs: Runs, job: jobs.Job) -> str:
     done, total = steps_done(known_runs, job), sum(job.runs.values())
     now = next((name for name, n in done.items() if n < job.runs[name]), None)
     share = 1. if job.state == 'done' else sum(done.values()) / max(1, total)
-    acts = [act for act in ('stop', 'resume', 'remove') if (act == 'stop') == (job.state in ('running', 'waiting')) and not (act == 'resume' and job.state == 'done')]
+    acts = dict(waiting=['stop'], running=['stop'], done=['remove']).get(job.state, ['resume', 'remove'])
     buttons = ''.join(f'<button data-act="{act}:{job.number}">{act}</button>' for act in acts)
     at = f': {plain(now)} at step {done[now]:,} of {job.runs[now]:,}' if now and job.state == 'running' else ''
     since = f', for {duration(time.time() - job.began)}' if job.began and job.state == 'running' else ''
@@ -57,10 +61,10 @@ def jobs_html(known_runs: Runs) -> str:
 
 def job_curves(known_runs: Runs):
     "Curves of the job that runs, or ran last"
-    begun = [job for job in jobs.jobs_of(known_runs.root) if job.began or job.state != 'waiting']
+    begun = [job for job in jobs.jobs_of(known_runs.root) if job.state != 'waiting']
     chosen = next((job for job in begun if job.state == 'running'), begun[-1] if begun else None)
     runs = [run for run in known_runs.all(chosen.out)[0] if run['name'] in chosen.runs] if chosen else []
-    return gr.Plot(arm_curves(runs, ['target_miou', 'flip_rate'], 'scored') if runs else None, visible=bool(runs))
+    return gr.Plot(arm_curves(runs, FIRST_MEASURES, 'scored') if runs else None, visible=bool(runs))
 
 
 def asked(values) -> dict:
@@ -89,7 +93,7 @@ def training_tab(known_runs: Runs, data: dict[str, Path], looking: Helper, plann
     estimate_html = gr.HTML(elem_id='estimate')
     begin = gr.Button('Start', elem_id='begin', variant='primary', interactive=False, scale=0, min_width=200)
     jobs_list = gr.HTML(elem_id='jobs', js_on_load=PRESSED)
-    act = gr.HTML('', html_template='', js_on_load=ACT, visible='hidden')
+    act = gr.HTML('', html_template='', js_on_load=from_page('act'), visible='hidden')
     curves, planned = gr.Plot(show_label=False, elem_id='job-curves', visible=False), gr.State()
     inputs = [kind, preset, recipe, stabilizer, study, seed, seeds, steps, settings, folder]
 
