@@ -195,7 +195,7 @@ ABOUT['gta5-cityscapes-study'] = 'the limited budget: one GPU, batch 2 + 2, one 
 
 # %% ../../nbs/runs/50_experiments.ipynb #d89230fa
 PRESETS['gta5-cityscapes-mixed'] = PRESETS['gta5-cityscapes-study'].model_copy(update=dict(
-    recipe='mixed', recipes={'mixed': {'one_batch': True}}, score_weights='both',
+    recipe='mixed', recipes={'mixed': {'one_batch': True}}, source_crop=None, score_weights='both',
     stabilizers=PUBLISHED['stabilizers'] | {'lora': LORA}))
 ABOUT['gta5-cityscapes-mixed'] = "the study's budget with class mixing, matched steps, one batch, both weights scored"
 
