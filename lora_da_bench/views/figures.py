@@ -304,7 +304,7 @@ def closure_figure(
 
 # %% ../../nbs/views/70_figures.ipynb #5b705537
 COST_COLOURS = ('#999999', '#0072b2', '#56b4e9', '#cc79a7', '#d55e00', '#009e73', '#e69f00', '#f0e442', '#444444',
-                '#6a3d9a', '#b15928')
+                '#6a3d9a', '#b15928', '#b2df8a')
 
 def cost_figure(result: dict) -> go.Figure:
     """Milliseconds of a step by part, and megabytes at its worst moment by what they are for, a bar a candidate; what was
