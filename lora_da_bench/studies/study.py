@@ -108,8 +108,8 @@ STUDIES |= {
                              {'stabilizer': 'ema', 'decay': [.9, .97, .99, .997]},
                              {'stabilizer': 'none', 'encoder_rate': [.03, .1, .3, 1.]}]),
     'family': Study(
-        about='every stabilizer, each at three rates', preset='streetscenes', settings=BOTH,
-        arms=[{'stabilizer': list(STABILIZERS), 'lr': [1e-4, 3e-4, 1e-3]}]),
+        about='every stabilizer, each at the rate of its own search', preset='streetscenes', settings=BOTH,
+        arms=[{'stabilizer': list(STABILIZERS)}]),
 }
 
 # %% ../../nbs/studies/65_study.ipynb #14b90ca6
