@@ -9,7 +9,7 @@ from lora_da_bench.core.errors import BadInput
 from lora_da_bench.views.figures import plain
 from lora_da_bench_app.helper import Helper
 
-ABOUT = '<p>Drawn datasets are always here; one of files is, where the app is started with <code>--data NAME=DIR</code>.</p>'
+ABOUT = '<p>Drawn datasets are always here; one of files, if the app is started with <code>--data NAME=DIR</code>.</p>'
 TO_CHECK = 600  # seconds
 MOST_LINES = 40
 
@@ -28,7 +28,8 @@ def data_tab(data: dict[str, Path], looking: Helper, quiet: dict):
         first = gr.Slider(0, 1, value=0, step=1, label='From frame', elem_id='first')
         check = gr.Button('Check files', elem_id='check', scale=0, min_width=150)
     said = gr.HTML('<p>torch is being loaded ...</p>', elem_id='data-said')
-    grid, bars = gr.Plot(show_label=False, elem_id='frames', visible=False), gr.Plot(label="Each class's share of the labelled pixels", elem_id='shares', visible=False)
+    grid = gr.Plot(show_label=False, elem_id='frames', visible=False)
+    bars = gr.Plot(label="Each class's share of the labelled pixels", elem_id='shares', visible=False)
     shown = [dataset, first, said, grid, bars]
     ask = lambda question, name, *more, **limit: looking.ask(question, name, data.get(name), *more, **limit)
 
@@ -40,8 +41,10 @@ def data_tab(data: dict[str, Path], looking: Helper, quiet: dict):
             n = ask('parts', name)
             return {dataset: gr.Dropdown(names, value=name), first: gr.Slider(maximum=max(1, n[part] - 1), value=0),
                     said: lines_html([', '.join(f'{p}: {k:,} frames' for p, k in n.items())]),
-                    grid: gr.Plot(pio.from_json(ask('frames', name, part, 0)), visible=True), bars: gr.Plot(pio.from_json(ask('shares', name)), visible=True)}
-        except BadInput as problem: return {said: lines_html([str(problem)]), grid: gr.Plot(visible=False), bars: gr.Plot(visible=False)}
+                    grid: gr.Plot(pio.from_json(ask('frames', name, part, 0)), visible=True),
+                    bars: gr.Plot(pio.from_json(ask('shares', name)), visible=True)}
+        except BadInput as problem:
+            return {said: lines_html([str(problem)]), grid: gr.Plot(visible=False), bars: gr.Plot(visible=False)}
 
     def move(name, part, first):
         try: return pio.from_json(ask('frames', name, part, int(first)))
@@ -49,7 +52,9 @@ def data_tab(data: dict[str, Path], looking: Helper, quiet: dict):
 
     def check_files(name):
         try: return lines_html(ask('checked', name, limit=TO_CHECK)), pio.from_json(ask('shares', name))
-        except BadInput as problem: return lines_html([str(problem), f'lora-da-bench data check {name} does the same in a terminal, and is remembered here.']), gr.skip()
+        except BadInput as problem:
+            instead = f'lora-da-bench data check {name} does the same in a terminal, and is remembered here.'
+            return lines_html([str(problem), instead]), gr.skip()
 
     gr.on([dataset.input, part.input], open_dataset, [dataset, part], shown, trigger_mode='always_last', **quiet)
     first.input(move, [dataset, part, first], grid, trigger_mode='always_last', **quiet)

@@ -1,4 +1,4 @@
-"A process beside the app's in which torch is loaded: it segments pictures, plans runs and reads datasets, one question at a time."
+"A process beside the app's with torch: it segments pictures, plans runs and reads datasets, one question at a time."
 
 import atexit
 import multiprocessing
@@ -26,7 +26,7 @@ def answer(pipe: Connection):
 
 
 class Helper:
-    "The process, started with the first question; where one takes too long it is ended, and the next question starts another"
+    "The process, started with the first question; one that takes too long ends it, and the next starts another"
     def __init__(self): self.lock, self.process, self.pipe = threading.Lock(), None, None
 
     def start(self):

@@ -1,6 +1,7 @@
 """A queue of runs and studies that outlives the page and the app: each job is a folder with the command's words.
 
-One process of its own, the worker, does them one at a time; it is started with a job, holds a lock, and ends when none is left."""
+One process of its own, the worker, does them one at a time; it is started with a job, holds a lock, and ends when none
+is left."""
 
 import shutil
 import signal
@@ -63,7 +64,8 @@ def jobs_of(root: Path) -> list[Job]:
 
 def job_of(root: Path, number: int) -> Job:
     "A job by its number; raises `BadInput`"
-    if not (found := [job for job in jobs_of(root) if job.number == number]): raise BadInput(f'job {number}: there is none')
+    found = [job for job in jobs_of(root) if job.number == number]
+    if not found: raise BadInput(f'job {number}: there is none')
     return found[0]
 
 
@@ -119,7 +121,8 @@ def run(job: Job):
     "Run a job's command, and note how it ended"
     set_state(job.folder, 'running', began=time.time())
     with open(job.folder/'said.txt', 'wb') as said:
-        process = subprocess.Popen([sys.executable, '-m', 'lora_da_bench.views.cli', *job.words], stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        command = [sys.executable, '-m', 'lora_da_bench.views.cli', *job.words]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         asked = None
         while process.poll() is None:
             if asked is None and (job.folder/'stop').exists():

@@ -1,9 +1,6 @@
 "The pictures of runs: by address for the page's script, and the index from which it knows what there is."
 
-import io
 import json
-import struct
-import zlib
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
@@ -13,11 +10,11 @@ from fastapi import APIRouter, Response
 from PIL import Image
 
 from lora_da_bench.core.errors import BadInput, printable, read_bytes, Unreadable
-from lora_da_bench.evidence.run_store import is_there, MOST_PIXELS, probes, read_picture, run_label, snapshot_steps, step_folder
+from lora_da_bench.evidence.run_store import (is_there, probes, read_picture, run_label, snapshot_steps, step_folder)
 from lora_da_bench.views.comparison import arm_colours, arm_labels, curve, distinct
+from lora_da_bench.views.figures import png
 
 MOST = 4  # runs at once
-SIGNATURE, GREY, PALETTE = b'\x89PNG\r\n\x1a\n', 0, 3  # of PNG
 LABELS = {'truth': 'label'}  # what is stored once a probe, and in which folder
 LOOKS = 'prediction', 'pseudo', 'confidence'  # what is stored at every look: the channels of its picture
 LARGEST = 2**14  # pixels of a side
@@ -26,49 +23,24 @@ LARGEST = 2**14  # pixels of a side
 def within(root: Path, *parts: str) -> Path:
     "A path below a folder; raises `Unreadable` for one that leads out of it, by `..`, a link or an absolute name"
     path = root.joinpath(*parts)
-    if any(part in ('', '.', '..') or '/' in part or '\\' in part or '\0' in part for part in parts): raise Unreadable('expected plain names')
+    plain = lambda part: part not in ('', '.', '..') and not set(part) & set('/\\\0')
+    if not all(map(plain, parts)): raise Unreadable('expected plain names')
     if not path.resolve().is_relative_to(root.resolve()): raise Unreadable('expected a path below the folder of runs')
     return path
 
 
-def chunks(png: bytes, name: str):
-    "The chunks of a PNG, (kind, content); raises `Unreadable` for one that is cut off or damaged"
-    at, kind = len(SIGNATURE), b''
-    if not png.startswith(SIGNATURE): raise Unreadable(f'{name}: is no PNG')
-    while kind != b'IEND':
-        if at + 12 > len(png): raise Unreadable(f'{name}: is cut off or damaged')
-        size, kind = struct.unpack('>I4s', png[at:at + 8])
-        content, check = png[at + 8:at + 8 + size], png[at + 8 + size:at + 12 + size]
-        if len(check) < 4 or zlib.crc32(kind + content) != int.from_bytes(check): raise Unreadable(f'{name}: is cut off or damaged')
-        yield kind, content
-        at += 12 + size
-
-
-def in_grey(png: bytes, name: str) -> bytes:
-    """A palette image of 8 bits as a grey one of the same values, without decoding it: a page can't read the numbers of a palette image.
-
-    Raises `Unreadable` for other images."""
-    kept = [(kind, content) for kind, content in chunks(png, name) if kind in (b'IHDR', b'IDAT', b'IEND')]
-    width, height, depth, colours, *rest = struct.unpack('>IIBBBBB', kept[0][1])
-    if depth != 8 or colours not in (GREY, PALETTE): raise Unreadable(f'{name}: is no label')
-    if width * height > MOST_PIXELS: raise Unreadable(f'{name}: {width} x {height} pixels are too many to be shown')
-    kept[0] = b'IHDR', struct.pack('>IIBBBBB', width, height, depth, GREY, *rest)
-    pack = lambda kind, content: struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
-    return SIGNATURE + b''.join(pack(*chunk) for chunk in kept)
-
-
 @lru_cache(1024)
 def served(path: Path, changed: int, what: str, width: int) -> bytes:
-    "A file as it is sent, a label map no wider than `width`; `changed` is when it was written"
-    png = read_bytes(path)
-    if what in LABELS and width < LARGEST:
-        labels_at(read_picture(path), width).save(buffer := io.BytesIO(), format='PNG')
-        return buffer.getvalue()
-    return png if what == 'input' and [*chunks(png, path.name)] else in_grey(png, path.name)
+    """A file as it is sent: the input as it is, all else as grey numbers (a page can't read those of a palette image),
+    a label map no wider than `width`; `changed` is when it was written"""
+    image = read_picture(path)   # a damaged one is not sent
+    if what == 'input': return read_bytes(path)
+    return png(labels_at(image, width if what in LABELS else LARGEST))
 
 
 def picture(folder: Path, probe: str, what: str, step: int | None = None, width: int = LARGEST) -> bytes | None:
-    "A picture of a run that is stored once, or of one of its steps; None where there is none; raises `BadInput` for one that can't be shown"
+    """A picture of a run that is stored once, or of one of its steps; None where there is none; raises `BadInput` for
+    one that can't be shown"""
     if not probe.isdecimal(): raise Unreadable('expected the number of a probe')
     if what in LOOKS and step is not None: place = step_folder(step), f'{probe}-{what}.png'
     elif what in ('input', *LABELS) and step is None: place = LABELS.get(what, what), f'{probe}.png'
@@ -79,7 +51,8 @@ def picture(folder: Path, probe: str, what: str, step: int | None = None, width:
 
 
 def labels_at(image: Image.Image, width: int) -> Image.Image:
-    "A label map's values, no wider than `width`: nearest pixels, for class ids can't be mixed; raises `Unreadable` for other images"
+    """A label map's values, no wider than `width`: nearest pixels, for class ids can't be mixed; raises `Unreadable`
+    for other images"""
     if image.mode not in ('P', 'L'): raise Unreadable('is no label')
     scale = min(1., width / image.width)   # and rounded as the page does
     size = tuple(max(1, int(n * scale + .5)) for n in image.size)
@@ -88,7 +61,8 @@ def labels_at(image: Image.Image, width: int) -> Image.Image:
 
 @lru_cache(1024)
 def packed(paths: tuple[Path, ...], changed: tuple, width: int) -> tuple[bytes, str] | None:
-    """The pictures of a look as the channels of one PNG, no wider than `width`, and as JSON what is wrong with those that can't be shown ('': not there).
+    """The pictures of a look as the channels of one PNG, no wider than `width`, and as JSON what is wrong with those
+    that can't be shown ('': not there).
 
     One request and one small picture, where each kind at its full size would be one of its own."""
     found, problems = {}, {}
@@ -101,15 +75,16 @@ def packed(paths: tuple[Path, ...], changed: tuple, width: int) -> tuple[bytes, 
         except Unreadable as problem: problems[kind] = str(problem).split(': ')[-1]
     if not found and not any(problems.values()): return None
     size = next(iter(found.values())).size if found else (1, 1)
-    Image.merge('RGB', [found.get(kind) or Image.new('L', size) for kind in LOOKS]).save(buffer := io.BytesIO(), format='PNG', compress_level=1)
-    return buffer.getvalue(), json.dumps(problems)
+    channels = [found.get(kind) or Image.new('L', size) for kind in LOOKS]
+    return png(Image.merge('RGB', channels), 1), json.dumps(problems)
 
 
 def look_picture(folder: Path, step: int, probe: str, width: int) -> tuple[bytes, str] | None:
     "As `packed`, of a run, None where there is no such look; raises `BadInput` for what is no address of a look"
     if not probe.isdecimal(): raise Unreadable('expected the number of a probe')
     paths = tuple(within(folder, 'snapshots', step_folder(step), f'{probe}-{kind}.png') for kind in LOOKS)
-    return packed(paths, tuple(path.stat().st_mtime_ns if is_there(path) else None for path in paths), max(1, min(width, LARGEST)))
+    changed = tuple(path.stat().st_mtime_ns if is_there(path) else None for path in paths)
+    return packed(paths, changed, max(1, min(width, LARGEST)))
 
 
 def picture_routes(folder_of) -> APIRouter:
@@ -121,8 +96,9 @@ def picture_routes(folder_of) -> APIRouter:
         try: found = look_picture(folder_of(study, run), step, probe, w)
         except BadInput as problem: return Response(str(problem).split(': ')[-1], 422, media_type='text/plain')
         if found is None: return Response(status_code=404)
-        kept_if_whole = kept if found[1] == '{}' else {'Cache-Control': 'no-store'}   # what is not there may still be written
-        return Response(found[0], media_type='image/png', headers=kept_if_whole | {'X-Problems': found[1]})
+        whole = found[1] == '{}'   # what is not there may still be written
+        headers = (kept if whole else {'Cache-Control': 'no-store'}) | {'X-Problems': found[1]}
+        return Response(found[0], media_type='image/png', headers=headers)
 
     @router.get('/pictures/{study}/{run}/{probe}/{what}.png')
     @router.get('/pictures/{study}/{run}/{step}/{probe}/{what}.png')
@@ -140,13 +116,16 @@ def picture_index(study: str, runs: list[dict], everything: list[dict]) -> dict:
     short = dict(zip([run['name'] for run in shown], arm_labels([run['name'] for run in shown])))
     def entry(run):
         scores = {str(at): float(score) for at, score in curve(run, 'target_miou').items()}
-        return dict(name=run['name'], label=short[run['name']] + run_label(run).removeprefix(printable(run['name'])), colour=next((c for arm, c in colours.items() if run['name'].startswith(arm)), '#222222'),
-                    steps=snapshot_steps(run['folder']), scores=scores, version=(run['folder']/'config.json').stat().st_mtime_ns,
+        label = short[run['name']] + run_label(run).removeprefix(printable(run['name']))
+        colour = next((c for arm, c in colours.items() if run['name'].startswith(arm)), '#222222')
+        return dict(name=run['name'], label=label, colour=colour, steps=snapshot_steps(run['folder']), scores=scores,
+                    version=(run['folder']/'config.json').stat().st_mtime_ns,
                     address=f"/pictures/{quote(study, safe='')}/{quote(run['name'], safe='')}")
     palette = tuple(map(tuple, shown[0]['palette'])) if shown else ()
     palettes = dict(dataset=palette, distinct=palettes_of(palette)[0], blind=palettes_of(palette)[1])
-    return dict(runs=[entry(run) for run in shown], more=max(0, len(runs) - MOST), palettes=palettes,
-                probes=sorted({p for run in shown for p in probes(run['folder'])}), classes=shown[0]['classes'] if shown else [])
+    numbers = sorted({p for run in shown for p in probes(run['folder'])})
+    return dict(runs=[entry(run) for run in shown], more=max(0, len(runs) - MOST), palettes=palettes, probes=numbers,
+                classes=shown[0]['classes'] if shown else [])
 
 
 @lru_cache(32)

@@ -1,6 +1,5 @@
 "What the app asks of its helper: functions that need torch."
 
-import io
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from safetensors.torch import save_file
 from lora_da_bench.core.errors import BadInput
 from lora_da_bench.core.processes import create_accelerator
 from lora_da_bench.core.registry import unknown
-from lora_da_bench.data.datasets import DATASETS, Domains, needs_root, open_domains, open_parts, overlaps, summarize, survey, survey_cache
+from lora_da_bench.data.datasets import (DATASETS, Domains, needs_root, open_domains, open_parts, overlaps, summarize,
+    survey, survey_cache)
 from lora_da_bench.data.frames import Frames, read_image
 from lora_da_bench.data.labels import label_image
 from lora_da_bench.evidence.evaluation import segment
@@ -27,10 +27,12 @@ from lora_da_bench.studies.plan import dry_run
 from lora_da_bench.studies.study import load_study, seeds_of, STUDIES, study_arms
 from lora_da_bench.views.browsers import frame_grid, shares_figure, shares_of
 from lora_da_bench.views.cli import named_with, source_name
+from lora_da_bench.views.figures import png
 
 WEIGHTS = 'random', 'pretrained', 'hub'  # that a page may ask for: files are for the command line
 FRAMES_SHOWN = 4
-PUBLISHED = 'reference', 'none', 'ema', 'lora-reuse', 'lora-head-reuse', 'lora-head-light'  # candidates that Cost foretells
+# candidates that Cost foretells
+PUBLISHED = 'reference', 'none', 'ema', 'lora-reuse', 'lora-head-reuse', 'lora-head-light'
 
 
 # segmenting
@@ -41,17 +43,15 @@ def model_of(folder: Path, changed: int):
     return load_model(folder).to(create_accelerator().device)
 
 
-def png(image: Image.Image) -> bytes:
-    image.save(buffer := io.BytesIO(), format='PNG')
-    return buffer.getvalue()
-
-
-def segmented(folder: Path, picture: Path) -> tuple[bytes, bytes]:
-    "PNGs of a picture's size: the label map that `predict` writes, and the confidence, grey, 255 is sure"
+def segmented(folder: Path, picture: Path) -> dict[str, bytes]:
+    """PNGs of a picture's size: `labels`, the label map that `predict` writes, `values`, its numbers in grey (a page
+    can't read those of a palette image), and `confidence`, grey, 255 is sure"""
     image = read_image(picture)
     model = model_of(folder, finished_weights(folder).stat().st_mtime_ns)
-    classes, confidence = segment(model, image, read_config(folder)['preset']['size'][0], next(model.parameters()).device)
-    return png(label_image(classes, stored_space(folder))), png(Image.fromarray((255 * confidence).round().astype(np.uint8)))
+    height, device = read_config(folder)['preset']['size'][0], next(model.parameters()).device
+    classes, confidence = segment(model, image, height, device)
+    labels, grey = label_image(classes, stored_space(folder)), lambda of: png(Image.fromarray(np.asarray(of)))
+    return dict(labels=png(labels), values=grey(labels), confidence=grey((255 * confidence).round().astype(np.uint8)))
 
 
 def merged(folder: Path, place: Path):
@@ -72,14 +72,14 @@ def chosen(name: str, settings: list[str]) -> Preset:
     "A preset by name, with settings; raises `BadInput`, for files too"
     if name not in PRESETS: raise unknown('preset', name, PRESETS)
     preset = with_settings(PRESETS[name], settings)
-    if preset.weights not in WEIGHTS: raise BadInput(f"weights: expected one of {', '.join(WEIGHTS)}; a file is for the command line")
-    return preset
+    if preset.weights in WEIGHTS: return preset
+    raise BadInput(f"weights: expected one of {', '.join(WEIGHTS)}; a file is for the command line")
 
 
 def whole(value, field: str, low: int, high: int) -> int:
     "A whole number in a range; raises `BadInput`"
-    if not isinstance(value, (int, float)) or value != int(value) or not low <= value <= high: raise BadInput(f'{field}: expected a whole number from {low} to {high:,}, got {value!r}')
-    return int(value)
+    if isinstance(value, (int, float)) and low <= value <= high and value == int(value): return int(value)
+    raise BadInput(f'{field}: expected a whole number from {low} to {high:,}, got {value!r}')
 
 
 def as_words(settings: list[str]) -> list[str]: return [word for line in settings for word in ('--set', line)]
@@ -99,33 +99,40 @@ def groups_of(fields: dict) -> tuple[list[str], dict[str, tuple[Preset, dict[str
         seeds = whole(fields['seeds'], 'seeds', 1, 1000)
         if steps: settings.append(f'steps={preset.steps}')
         groups = {source_name(settings): (preset, named_with(settings, demo_arms(preset)))}
-        return ['quickstart', '--no-app', '--preset', fields['preset'], '--seeds', str(seeds), *as_words(settings)], groups, range(seeds)
+        words = ['quickstart', '--no-app', '--preset', fields['preset'], '--seeds', str(seeds), *as_words(settings)]
+        return words, groups, range(seeds)
     recipe, seed = fields['recipe'] or preset.recipe, whole(fields['seed'], 'seed', 0, 2**31 - 1)
-    arms = named_with(settings, {arm_name(recipe, fields['stabilizer']): Arm(preset, recipe, fields['stabilizer'])})
-    words = ['train', '--preset', fields['preset'], '--recipe', recipe, '--stabilizer', fields['stabilizer'], '--seed', str(seed), *as_words(settings)]
-    return [*words, '--steps', str(preset.steps)] if steps else words, {source_name(settings): (preset, arms)}, range(seed, seed + 1)
+    stabilizer, length = fields['stabilizer'], ['--steps', str(preset.steps)] if steps else []
+    arms = named_with(settings, {arm_name(recipe, stabilizer): Arm(preset, recipe, stabilizer)})
+    groups = {source_name(settings): (preset, arms)}
+    words = ['train', '--preset', fields['preset'], '--recipe', recipe, '--stabilizer', stabilizer, '--seed', str(seed)]
+    return [*words, *as_words(settings), *length], groups, range(seed, seed + 1)
 
 
 def root_of(dataset: str, data: dict[str, Path]) -> Path | None:
-    "The folder of a dataset that has files, None of one that is drawn; raises `BadInput` where the app was not told of it"
+    "The folder of a dataset that has files, None of one that is drawn; raises `BadInput` if the app does not know it"
     if not needs_root(DATASETS[dataset]): return None
-    if dataset not in data: raise BadInput(f'{dataset}: expected the folder of its files; name it where the app is started, with --data {dataset}=DIR')
-    return data[dataset]
+    if dataset in data: return data[dataset]
+    raise BadInput(f'{dataset}: expected the folder of its files; name it where the app is started, '
+                   f'with --data {dataset}=DIR')
 
 
 def planned(fields: dict, data: dict[str, Path]) -> dict:
-    "The command for what a page asks for, and its runs with their steps, in order; raises `BadInput` that names the field"
+    "The command for what a page asks for, and its runs with their steps, in order; raises `BadInput` naming the field"
     words, groups, seeds = groups_of(fields)
     root, runs = root_of(next(iter(groups.values()))[0].dataset, data), {}
     for seed in seeds:
         for source, (preset, arms) in groups.items():
-            if any(arm.preset.start == 'source' for arm in arms.values()): runs[f'{source}-seed{seed}'] = source_preset(preset).steps
-            for configs in checked_chains(preset, arms, seed, root and str(root), source).values(): runs |= {name: config.steps for name, config in configs.items()}
+            starts = any(arm.preset.start == 'source' for arm in arms.values())
+            if starts: runs[f'{source}-seed{seed}'] = source_preset(preset).steps
+            for configs in checked_chains(preset, arms, seed, root and str(root), source).values():
+                runs |= {name: config.steps for name, config in configs.items()}
     return dict(words=[*words, *(['--root', str(root)] if root else [])], runs=runs)
 
 
 def estimated(fields: dict, data: dict[str, Path]) -> dict | None:
-    "Seconds in all, seconds a step and bytes of what a page asks for, by its first arm on this machine; None where that can't be"
+    """Seconds in all, seconds a step and bytes of what a page asks for, by its first arm on this machine; None where
+    that can't be"""
     try: (_, groups, _), runs = groups_of(fields), planned(fields, data)['runs']
     except BadInput: return None
     arm = next(iter(next(iter(groups.values()))[1].values()))
@@ -135,11 +142,13 @@ def estimated(fields: dict, data: dict[str, Path]) -> dict | None:
 
 
 def foretold(model: str, crop: tuple[int, int], device: str) -> dict:
-    "What a step of some candidates will hold and take at a published size, as `cost --dry-run`: a table, and rows for `cost_figure`"
+    """What a step of some candidates will hold and take at a published size, as `cost --dry-run`: a table, and rows for
+    `cost_figure`"""
     where, precision = pretend_device(device, None)
     predicted = predict_candidates(cost_preset(model, crop), list(PUBLISHED), where, precision, fits=False)
     table = prediction_table(predicted)
-    return dict(columns=list(table), table=table.values.tolist(), rows=[dict(stabilizer=name, memory=p['memory']) for name, p in predicted.items()])
+    rows = [dict(stabilizer=name, memory=p['memory']) for name, p in predicted.items()]
+    return dict(columns=list(table), table=table.values.tolist(), rows=rows)
 
 
 # looking at data

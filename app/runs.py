@@ -1,5 +1,6 @@
 "What the app knows of the folders of runs: each is read again only when its files have changed."
 
+import hashlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,8 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from lora_da_bench.core.errors import BadInput, field_errors, read_json
-from lora_da_bench.evidence.run_store import (anchors_of, find_runs, is_there, labels_folder, read_diverged, read_run, summary,
-    weights_path)
+from lora_da_bench.evidence.run_store import (anchors_of, find_runs, is_there, labels_folder, read_diverged, read_run,
+    summary, weights_path)
 from lora_da_bench_app.jobs import jobs_of
 
 PARTS = 'config.json', 'metrics.jsonl', 'measures.json', 'diverged.json', 'kept.json'
@@ -57,7 +58,7 @@ class Runs:
     root: Path
     read: dict[Path, tuple[tuple, dict]] = field(default_factory=dict)          # folder -> stamp, run
     summed: dict[Path, tuple[tuple, dict]] = field(default_factory=dict)        # folder -> stamp and anchors, summary
-    signed: tuple[float, str, tuple] = (0., '', ())                            # when, of which study, its signature
+    signed: tuple[float, str, str] = (0., '', '')                              # when, of which study, its signature
     until: float = float('inf')                                                 # when a page has waited long enough
     left: int = 0                                                               # runs that are still to be read
 
@@ -74,21 +75,28 @@ class Runs:
         def holds_runs(folder):
             try: return any((p/'config.json').exists() for p in folder.iterdir() if p.is_dir())
             except OSError: return False
-        try: below = sorted(p.name for p in self.root.iterdir() if p.is_dir() and self.inside(p) and not (p/'config.json').exists())
+        try: below = sorted(p for p in self.root.iterdir() if p.is_dir() and self.inside(p))
         except OSError: below = []
+        below = [p.name for p in below if not (p/'config.json').exists()]
         found = [name for name in below if holds_runs(self.root/name)]
         return [HERE, *found] if holds_runs(self.root) or (self.root/'config.json').exists() or not found else found
+
+    def name_of(self, study: str) -> str:
+        "What a study is called"
+        return self.root.resolve().name if study == HERE else study
 
     def folder(self, study: str) -> Path:
         "A study's folder; raises `BadInput` for a name that is none of `studies`"
         if study == HERE: return self.root
-        if not (folder := self.root/study).is_dir() or not self.inside(folder): raise BadInput(f'{study}: no such study')
+        folder = self.root/study
+        if not folder.is_dir() or not self.inside(folder): raise BadInput(f'{study}: no such study')
         return folder
 
     def folder_to_be(self, study: str) -> Path:
         "The folder of a study that need not be there yet; raises `BadInput` for a name that would lie elsewhere"
         folder = self.root if study == HERE else self.root/study
-        if study != HERE and ('\0' in study or not self.inside(folder)): raise BadInput(f'folder: expected a plain name below {self.root.name}, got {study!r}')
+        if study != HERE and ('\0' in study or not self.inside(folder)):
+            raise BadInput(f'folder: expected a plain name below {self.root.name}, got {study!r}')
         if (folder/'config.json').exists(): raise BadInput(f'folder: {study} is a run; expected a folder of runs')
         return folder
 
@@ -103,7 +111,7 @@ class Runs:
         except BadInput as problem: return [], [str(problem)]
         left = [line for line in skipped if line.endswith(': is still to be read')]
         self.left, skipped = len(left), [line for line in skipped if line not in left]
-        others = {str(self.root/name) for name in self.studies()}   # a study beside runs is not a run that can't be read
+        others = {str(self.root/name) for name in self.studies()}   # a study beside runs is no run that can't be read
         return [*runs.values()], [line for line in skipped if line.split(': ')[0] not in others]
 
     def rows(self, runs: list[dict]) -> list[dict]:
@@ -112,31 +120,47 @@ class Runs:
         for run in runs:
             if run['recipe'] == 'source': continue
             key = stamp(run['folder']), repr(anchors.get(run['seed']))
-            if self.summed.get(run['folder'], (None,))[0] != key: self.summed[run['folder']] = key, summary(run, anchors.get(run['seed']))
+            if self.summed.get(run['folder'], (None,))[0] != key:
+                self.summed[run['folder']] = key, summary(run, anchors.get(run['seed']))
             rows.append(self.summed[run['folder']][1])
         return rows
 
     def costs(self, study: str) -> tuple[dict | None, list[str]]:
-        "What `lora-da-bench cost --format json` measured, from a study's `cost.json`; None, and perhaps why, where there is nothing"
+        "What `lora-da-bench cost --format json` measured, from a study's `cost.json`, or None; what is wrong with it"
         try:
             path = self.folder(study)/'cost.json'
             if not is_there(path): return None, []
             with field_errors(path, MeasuredCost): return MeasuredCost.model_validate(read_json(path)).model_dump(), []
         except BadInput as problem: return None, [str(problem)]
 
-    def signature(self, study: str) -> tuple:
-        """Changes when a run has appeared or has been looked at again; not with every step, so that watching costs the training little.
+    def signature(self, study: str) -> str:
+        """Changes when a run has appeared or has been looked at again; not with every step, so that watching costs the
+        training little.
 
-        Asked by every open page every two seconds: within a second all get the same answer."""
+        Within a second all who ask get the same answer."""
         then, of, known = self.signed
         if of == study and time.monotonic() - then < 1: return known
         def sign(folder):
-            try: return (folder.name, (folder/'config.json').exists(), newest_look(folder), weights_path(folder) is not None,
-                         sum(1 for _ in labels_folder(folder).glob('*.png')) // 100, read_diverged(folder) is not None)
+            try:
+                labelled = sum(1 for _ in labels_folder(folder).glob('*.png'))
+                done = weights_path(folder) is not None, read_diverged(folder) is not None
+                return folder.name, (folder/'config.json').exists(), newest_look(folder), labelled // 100, *done
             except (OSError, BadInput) as error: return folder.name, str(error)
-        try: place = self.folder(study); found = tuple(map(sign, [place, *sorted(p for p in place.iterdir() if p.is_dir())]))
+        try:
+            place = self.folder(study)
+            found = tuple(map(sign, [place, *sorted(p for p in place.iterdir() if p.is_dir())]))
         except (OSError, BadInput) as error: found = (str(error),)
         queued = tuple((job.number, job.state) for job in jobs_of(self.root))
-        found = len(self.read), queued, found   # more are read than when a page was drawn
+        found = hashlib.sha1(repr((queued, found)).encode()).hexdigest()
         self.signed = time.monotonic(), study, found
         return found
+
+    def news(self, study: str) -> str:
+        "What every open page asks every two seconds: another answer than before means that it is to be drawn anew"
+        signature = self.signature(study)
+        if self.left: self.all(study)   # reads on
+        return self.state(signature)
+
+    def state(self, signature: str) -> str:
+        "A signature, and how much of it has been read by now"
+        return f'{signature} {self.left}'

@@ -19,7 +19,7 @@ from lora_da_bench.core.errors import BadInput, Unreadable
 from lora_da_bench.evidence.run_store import probes, weights_path
 from lora_da_bench.views.comparison import adaptations
 from lora_da_bench_app.helper import Helper
-from lora_da_bench_app.pictures import in_grey, MOST, picture_index, within
+from lora_da_bench_app.pictures import MOST, picture_index, within
 
 MOST_BYTES, MOST_PIXELS, LONGEST = 20 * 2**20, 2**24, 60  # of an upload; seconds of segmenting it
 REFUSED = 422
@@ -39,8 +39,10 @@ def try_index(study: str, runs: list[dict], everything: list[dict], uploads: boo
     for run, entry in zip(shown, found['runs']):
         own = quote(study, safe=''), quote(run['name'], safe='')
         weights = [p.name for p in run['folder'].glob('*.safetensors')]
-        entry |= dict(segment='/segment/{}/{}'.format(*own), model='/export/{}/{}/model.safetensors'.format(*own), classes=run['classes'],
-                      palette=run['palette'], adapter='/export/{}/{}/adapter.safetensors'.format(*own) if 'adapter.safetensors' in weights else None)
+        segment, export = ('/{}/{}/{}'.format(to, *own) for to in ('segment', 'export'))
+        adapter = f'{export}/adapter.safetensors' if 'adapter.safetensors' in weights else None
+        entry |= dict(segment=segment, model=f'{export}/model.safetensors', adapter=adapter, classes=run['classes'],
+                      palette=run['palette'])
     return found | dict(uploads=uploads, most_bytes=MOST_BYTES)
 
 
@@ -67,10 +69,10 @@ def answer(folder: Path, data: bytes, helper: Helper) -> Response:
     if problem := header_problem(data): raise Unreadable(problem)
     with TemporaryDirectory() as place:   # also where the helper is ended
         (picture := Path(place)/'picture').write_bytes(data)
-        try: labels, confidence = helper.ask('segmented', folder, picture, limit=LONGEST)
+        try: pictures = helper.ask('segmented', folder, picture, limit=LONGEST)
         except BadInput as problem: raise BadInput(str(problem).replace(f'{picture}: ', '')) from None
-    text = lambda png: base64.b64encode(png).decode()
-    return Response(json.dumps(dict(labels=text(labels), values=text(in_grey(labels, 'labels')), confidence=text(confidence))), media_type='application/json')
+    found = {name: base64.b64encode(png).decode() for name, png in pictures.items()}
+    return Response(json.dumps(found), media_type='application/json')
 
 
 def refusal(problem: BadInput) -> Response:
@@ -79,7 +81,7 @@ def refusal(problem: BadInput) -> Response:
 
 
 def trying_routes(folder_of, helper: Helper, uploads: bool) -> APIRouter:
-    "Addresses that segment, and those of adapted models; `folder_of(study, run)` is a run's folder, and raises `BadInput`"
+    "Addresses that segment, and those of adapted models; `folder_of(study, run)`: a run's folder, or raises `BadInput`"
     router = APIRouter()
 
     @router.get('/segment/{study}/{run}/{probe}')
@@ -110,5 +112,6 @@ def trying_routes(folder_of, helper: Helper, uploads: bool) -> APIRouter:
     def adapter(study: str, run: str):
         try: path = within(folder_of(study, run), 'adapter.safetensors')
         except BadInput as problem: return refusal(problem)
-        return FileResponse(path, filename=f'{run}-adapter.safetensors') if path.is_file() else Response(status_code=404)
+        if not path.is_file(): return Response(status_code=404)
+        return FileResponse(path, filename=f'{run}-adapter.safetensors')
     return router

@@ -132,9 +132,11 @@ def serve(second):
 @pytest.fixture
 def open_page(browser, serve):
     "Open the app on a folder of runs, with further words of its command; `page.problems`: errors of scripts, `page.elsewhere`: what it asked of others"
+    opened = []
     def open(folder, fresh=False, address='', more=(), **size):
         url, seconds = serve(folder, fresh, *more)
         page = browser.new_page(viewport=dict(width=1440, height=1100) | size)
+        opened.append(page)
         page.problems, page.elsewhere, page.url_of_app = [], [], url
         page.on('pageerror', lambda e: page.problems.append(str(e)))
         def route(r):
@@ -143,7 +145,8 @@ def open_page(browser, serve):
         page.route('**/*', route)
         page.goto(url + address)
         return page, seconds
-    return open
+    yield open
+    for page in opened: page.close()   # an open page takes its share of the machine
 
 
 def tab(page, name): page.locator('#tabs button[role=tab]', has_text=name).first.click()

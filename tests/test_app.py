@@ -395,45 +395,46 @@ def test_others_need_a_password_and_a_known_name(second, quickstart):
 
 
 def test_polls_leave_nothing_behind(quickstart):
-    "An open tab asks every two seconds; a day of it must not take memory"
-    from gradio.components import Component
+    "An open page asks every two seconds; a day of it must not take memory"
     from lora_da_bench.views.cli import answers, listen
     from lora_da_bench_app.app import build, serve
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
     threading.Thread(target=serve, args=(build(quickstart), listen(port)), daemon=True).start()
-    connection = http.client.HTTPConnection('127.0.0.1', port)
-    def ask(method, path, **body):
-        connection.request(method, path, json.dumps(body), {'Content-Type': 'application/json'})
-        return connection.getresponse().read().decode()
     while not answers(f'http://127.0.0.1:{port}'): time.sleep(.1)
-    config = json.loads(ask('GET', '/config'))
-    values = {c['id']: c['props'].get('value') for c in config['components']}
-    first = lambda name, of=None: next(d for d in config['dependencies'] if any(t[1] == name and of in (None, t[0]) for t in d['targets']))
-    events = dict(load=first('load'), tick=first('tick'), change=first('change', first('tick')['outputs'][0]))
-    def fire(name):
-        data = [values[i] for i in events[name]['inputs']]
-        ask('POST', '/gradio_api/queue/join', data=data, fn_index=events[name]['id'], session_hash='one', event_data=None, trigger_id=None)
-        lines = ask('GET', '/gradio_api/queue/data?session_hash=one').splitlines()
-        done = next(m for line in lines if line.startswith('data:') and (m := json.loads(line[5:]))['msg'] == 'process_completed')
-        assert done['success'], done
-        return done['output']['data']
-    fire('load')
-    for i, new in zip(events['change']['outputs'], fire('change')):   # what the page would hold now
-        if i in values: values[i] = new.get('value', values[i]) if isinstance(new, dict) else new
+    connection = http.client.HTTPConnection('127.0.0.1', port)
     def after(polls):
-        connection.close()   # the server has closed one that was idle for 5 s; the next request opens another
-        for _ in range(polls): fire('tick')
+        said = set()
+        for _ in range(polls):
+            connection.request('GET', '/news/~')
+            said.add((answer := connection.getresponse()).read().decode())
+            assert answer.status == 200
         gc.collect()
-        return sum(issubclass(type(o), Component) for o in gc.get_objects()), tracemalloc.get_traced_memory()[0]
+        return said, tracemalloc.get_traced_memory()[0]
     tracemalloc.start()
     try:
-        components, before = after(15)
+        said, before = after(100)
         grown = []
         for _ in range(2):   # what something else in this process takes meanwhile is not there twice
-            now, traced = after(30)
-            grown.append((traced - before) / 30)
+            again, traced = after(300)
+            assert again == said and len(said) == 1   # nothing is new
+            grown.append((traced - before) / 300)
             before = traced
-        assert now == components and min(grown) < 3000   # bytes a poll; 20,000 where each made the controls anew
+        assert min(grown) < 100   # bytes a poll
     finally: tracemalloc.stop()
+
+
+def test_an_idle_page_takes_little(browser, serve, quickstart):
+    url, asked = serve(quickstart)[0], []
+    page = browser.new_page()
+    page.add_init_script("window.frames_asked = 0; const next = requestAnimationFrame; window.requestAnimationFrame = f => { window.frames_asked++; return next(f) }")
+    page.goto(url)
+    page.wait_for_selector('.card')
+    page.wait_for_timeout(8000)
+    page.on('request', lambda r: asked.append(r.url.removeprefix(url)))
+    page.evaluate('window.frames_asked = 0')
+    page.wait_for_timeout(5000)
+    assert set(asked) == {'/news/~'} and len(asked) <= 3
+    assert page.evaluate('window.frames_asked') < 20   # 300 where a clock of Gradio's runs on
+    page.close()

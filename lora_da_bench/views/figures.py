@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MARKUP', 'COLOURS', 'SPARE', 'SOURCE_COLOUR', 'REFERENCE_COLOUR', 'DASHES', 'ARROWS', 'ALARM_COLOUR', 'Shown', 'ROWS',
            'LABEL_ROWS', 'COST_COLOURS', 'plain', 'colour_of', 'panels_of', 'panel_title', 'steps_before', 'add_curve',
-           'add_reference_lines', 'add_alarm', 'curves', 'style', 'pseudo_picture', 'error_picture', 'data_uri',
+           'add_reference_lines', 'add_alarm', 'curves', 'style', 'pseudo_picture', 'error_picture', 'png', 'data_uri',
            'shown', 'made_of', 'snapshot_pictures', 'score_at', 'last_snapshot', 'probe_grid', 'picture_grid',
            'label_grid', 'add_arm', 'batchnorm_closure', 'closure_figure', 'cost_figure', 'duration', 'class_legend']
 
@@ -153,11 +153,17 @@ def error_picture(image: Image.Image, predicted: Image.Image, truth: Image.Image
     return Image.fromarray(pale)
 
 # %% ../../nbs/views/70_figures.ipynb #9c3388f6
+def png(
+    image: Image.Image,
+    compression: int = 6,  # 0 (fast) to 9 (small)
+) -> bytes:
+    "A picture as a PNG file"
+    image.save(buffer := io.BytesIO(), 'PNG', compress_level=compression)
+    return buffer.getvalue()
+
 def data_uri(image: Image.Image) -> str:
     "A picture as text that a page can hold"
-    buffer = io.BytesIO()
-    image.convert('RGB').save(buffer, 'PNG')
-    return 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
+    return 'data:image/png;base64,' + base64.b64encode(png(image.convert('RGB'))).decode()
 
 # %% ../../nbs/views/70_figures.ipynb #527bb505
 Shown = Image.Image | str | None  # a picture, or why it can't be shown, or None for what is not there (yet)
