@@ -104,9 +104,9 @@ class Runs:
         "Whether a folder lies in this one by its own name, and not through `..` or a link out of it"
         return folder.resolve().parent == self.root.resolve() and not folder.name.startswith('.')
 
-    def all(self, study: str) -> tuple[list[dict], list[str]]:
+    def all(self, study: str, patience: float = PATIENCE) -> tuple[list[dict], list[str]]:
         "A study's runs, and a line for each folder that can't be read; never raises"
-        self.until = time.monotonic() + PATIENCE
+        self.until = time.monotonic() + patience
         try: runs, skipped = find_runs(self.folder(study), self.run)
         except BadInput as problem: return [], [str(problem)]
         left = [line for line in skipped if line.endswith(': is still to be read')]
@@ -158,7 +158,7 @@ class Runs:
     def news(self, study: str) -> str:
         "What every open page asks every two seconds: another answer than before means that it is to be drawn anew"
         signature = self.signature(study)
-        if self.left: self.all(study)   # reads on
+        if self.left: self.all(study, 3 * PATIENCE)   # reads on; nobody waits for it
         return self.state(signature)
 
     def state(self, signature: str) -> str:

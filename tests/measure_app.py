@@ -144,16 +144,15 @@ def visitors(browser, app: App, steps: list[int], n: int = 10) -> list[float]:
 
 
 def server_alone(app: App, steps: list[int], n: int = 10) -> list[float]:
-    "Milliseconds in which a visitor gets the twelve pictures of a step where so many ask at once, without a browser"
+    "Milliseconds in which a visitor gets the pictures of a step, four files, where so many ask at once, without a browser"
     runs = [f'{"-".join(arm)}-seed0' for arm in ARMS]
     def visit(_):
         connection, times = http.client.HTTPConnection(app.url.removeprefix('http://')), []
         for step in steps:
             begun = time.monotonic()
             for run in runs:
-                for kind in ('pseudo', 'confidence', 'prediction'):
-                    connection.request('GET', f'/pictures/~/{run}/{step}/00/{kind}.png')
-                    connection.getresponse().read()
+                connection.request('GET', f'/pictures/~/{run}/{step}/00/look.png?w=340')   # as wide as four columns of a page
+                connection.getresponse().read()
             times.append(1000 * (time.monotonic() - begun))
         return times
     with ThreadPoolExecutor(n) as pool: return [t for times in pool.map(visit, range(n)) for t in times]
@@ -214,7 +213,7 @@ def main():
                 row('slider step after the first visit: median', statistics.median(again), 'ms', 100)
                 row('slider step after the first visit: bytes', bytes_again / 1e3, 'kB', 50)
                 row('ten visitors at once, in browsers on the same two cores: slider step, median', statistics.median(visitors(browser, app, [*range(0, 200, 10)])), 'ms', 400)
-                row('ten visitors at once, without their browsers: pictures of a step, median', statistics.median(server_alone(app, [*range(200, 400, 10)])), 'ms', 400)
+                row('ten visitors at once, without their browsers: the four files of a step, median', statistics.median(server_alone(app, [*range(200, 400, 10)])), 'ms', 400)
                 share, grown = watching(browser, app)
                 row('ten open pages: share of a core', share, 'of a core', None)
                 row('ten open pages: memory of the server, an hour (from half a minute)', grown / 1e6, 'MB', 50)
