@@ -62,6 +62,16 @@ class KnownHostsOnly:
         await (refused or self.app)(scope, receive, send)
 
 
+class Unpacked:
+    "Sends a browser on this machine everything as it is: to compress Gradio's scripts takes longer than to send them"
+    def __init__(self, app): self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope['type'] == 'http' and (scope.get('client') or ('',))[0] in ('127.0.0.1', '::1'):
+            scope['headers'] = [(name, value) for name, value in scope['headers'] if name != b'accept-encoding']
+        await self.app(scope, receive, send)
+
+
 class FirstScript:
     "Puts a script in front of those of Gradio's page, which has no place for one"
     def __init__(self, app, script: str): self.app, self.script = app, f'<head><script>{script}</script>'.encode()
@@ -120,8 +130,8 @@ def add_exports(page: FastAPI, known_runs: Runs):
 def serve(demo: gr.Blocks, server: socket.socket, auth: str | None = None, names: list[str] = []):
     """Serve the app on a listening socket until Ctrl-C, which raises `KeyboardInterrupt`; `auth`: USER:PASSWORD,
     `names`: of this machine, beside localhost"""
-    first = Middleware(FirstScript, (STATIC/'first.js').read_text())
-    page = FastAPI(middleware=[Middleware(KnownHostsOnly, auth, names), first], docs_url=None, redoc_url=None, openapi_url=None)
+    guard, script = Middleware(KnownHostsOnly, auth, names), Middleware(FirstScript, (STATIC/'first.js').read_text())
+    page = FastAPI(middleware=[guard, Middleware(Unpacked), script], docs_url=None, redoc_url=None, openapi_url=None)
     folder_of = lambda study, run: within(demo.known_runs.folder(study), run)
     page.include_router(picture_routes(folder_of))
     page.include_router(trying_routes(folder_of, demo.looking, uploads=not demo.read_only))

@@ -414,12 +414,12 @@ def test_polls_leave_nothing_behind(quickstart):
         return said, tracemalloc.get_traced_memory()[0]
     tracemalloc.start()
     try:
-        said, before = after(100)
+        said, before = after(30)
         grown = []
         for _ in range(2):   # what something else in this process takes meanwhile is not there twice
-            again, traced = after(300)
+            again, traced = after(60)
             assert again == said and len(said) == 1   # nothing is new
-            grown.append((traced - before) / 300)
+            grown.append((traced - before) / 60)
             before = traced
         assert min(grown) < 100   # bytes a poll
     finally: tracemalloc.stop()
