@@ -3,7 +3,7 @@
 import os
 
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # nothing leaves the machine; read when gradio is imported
-os.environ['GRADIO_ANALYTICS_MAX_EVENTS'] = '100'  # what its queue remembers of polls that are over
+os.environ['GRADIO_ANALYTICS_MAX_EVENTS'] = '100'  # what its queue remembers of events that are over
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import gradio as gr
 
 from lora_da_bench.evidence.run_store import reference_scores
-from lora_da_bench.views.comparison import adaptations, arm_numbers, seed_curves, sentences, WEIGHTS
+from lora_da_bench.views.comparison import adaptations, adapted, arm_numbers, seed_curves, sentences, WEIGHTS
 from lora_da_bench.views.figures import plain
 from lora_da_bench_app import STATIC
 from lora_da_bench_app.bar import ALL, Asked, chosen, follow, from_page, make_bar, MEAN, measure_choices
@@ -88,25 +88,38 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
         shown = [said, *(component for tab in tabs.values() for component in tab.shown)]
         follows = [*bar.follows, choices['measures'], news]
 
-        def values_of(tab: str, asked: Asked, everything: list[dict], skipped: list[str], **of_tabs) -> dict:
-            "What is said of the runs, and what the tab in sight shows"
-            status = {said: status_lines(known_runs.root, everything, skipped, known_runs.left)}
-            looked_at = View(asked.study, chosen(everything, asked), everything, asked.weights, **of_tabs)
-            return status | (tabs[tab].draw(looked_at) if tab in tabs else {})
+        def parsed(given) -> tuple[Asked, dict]:
+            "What the bar asks for, and the tabs' own choices by their field of `View`"
+            n = len(bar.asks)
+            asked = Asked(*given[:n])
+            return asked._replace(arms=asked.arms or []), dict(zip(choices, given[n:]))
+
+        def status(everything, skipped):
+            return {said: status_lines(known_runs.root, everything, skipped, known_runs.left)}
+
+        def looked_at(asked, everything, **of_tabs) -> View:
+            return View(asked.study, chosen(everything, asked), everything, asked.weights, **of_tabs)
+
+        def in_tab(tab, asked, everything, of_tabs):
+            return tabs[tab].draw(looked_at(asked, everything, **of_tabs)) if tab in tabs else {}
+
+        def follow_runs(asked, step, offered):
+            "The bar, the measures and the status for the runs that there are now; what is asked for then; all runs"
+            state, everything, skipped = known_runs.look(asked.study)
+            set_to, asked = follow(bar, everything, asked, step, offered)
+            drawn = {choices['measures']: measure_choices(everything), news: dict(study=asked.study, state=state)}
+            return set_to | drawn | status(everything, skipped), asked, everything
 
         def draw(tab, *given):
-            asked, of_tabs = Asked(*given[:5]), dict(zip(choices, given[5:]))
-            return values_of(tab, asked, *known_runs.all(asked.study), **of_tabs)
+            asked, of_tabs = parsed(given)
+            everything, skipped = known_runs.all(asked.study)
+            return status(everything, skipped) | in_tab(tab, asked, everything, of_tabs)
 
         def refresh(tab, *given):
             *given, step, offered = given
-            asked, of_tabs = Asked(*given[:5]), dict(zip(choices, given[5:]))
-            signature, (everything, skipped) = known_runs.signature(asked.study), known_runs.all(asked.study)
-            set_to, asked = follow(bar, everything, asked._replace(arms=asked.arms or []), step, offered or [])
-            set_to |= {choices['measures']: measure_choices(everything), news: drawn(asked.study, signature)}
-            return set_to | values_of(tab, asked, everything, skipped, **of_tabs)
-
-        def drawn(study, signature): return dict(study=study, state=known_runs.state(signature))
+            asked, of_tabs = parsed(given)
+            set_to, asked, everything = follow_runs(asked, step, offered or [])
+            return set_to | in_tab(tab, asked, everything, of_tabs)
 
         def open_page(request: gr.Request):
             "The page as its address says, or as it is best begun; of the verdict what needs no figure comes first"
@@ -117,16 +130,12 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
             asked = Asked(one_of('study', studies), given.get('recipe', ALL), arms, given.get('seed', MEAN),
                           one_of('weights', list(WEIGHTS)))
             tab = one_of('tab', [tab for tab in TABS if tab in tabs or tab in opened])
-            signature, (everything, skipped) = known_runs.signature(asked.study), known_runs.all(asked.study)
             step = int(given['step']) if given.get('step', '').isdecimal() else -1
-            set_to, asked = follow(bar, everything, asked, step, None)
-            looked_at = View(asked.study, chosen(everything, asked), everything, asked.weights)
+            set_to, asked, everything = follow_runs(asked, step, None)
+            if tab in tabs and (front := tabs[tab].front): set_to |= front(looked_at(asked, everything))
             names = [(known_runs.name_of(s), s) for s in studies]
-            return set_to | (tabs[tab].front(looked_at) if tab in tabs and tabs[tab].front else {}) | {
-                choices['measures']: measure_choices(everything), in_sight: tab, tab_row: gr.Tabs(selected=tab),
-                bar.study: gr.Dropdown(names, value=asked.study, visible=len(studies) > 1),
-                said: status_lines(known_runs.root, everything, skipped, known_runs.left),
-                news: drawn(asked.study, signature)}
+            return set_to | {in_sight: tab, tab_row: gr.Tabs(selected=tab),
+                             bar.study: gr.Dropdown(names, value=asked.study, visible=len(studies) > 1)}
 
         def look_ahead():
             "Read the runs and make the front page once, so that the first visitor need not wait for it"
@@ -177,8 +186,7 @@ def add_endpoints(known_runs: Runs):
     def pictures_of(study: str = HERE, seed: int = 0) -> dict:
         "Addresses of pictures, steps, scores, classes and colours of a seed's runs"
         runs, _ = known_runs.all(study)
-        adapted = [run for of in adaptations(runs).values() for run in of if run['seed'] == seed]
-        return picture_index(study, adapted, runs)
+        return picture_index(study, [run for run in adapted(runs) if run['seed'] == seed], runs)
 
     for endpoint, name in ((verdict_of, 'verdict'), (curves_of_measure, 'curves'), (pictures_of, 'pictures')):
         gr.api(endpoint, api_name=name)

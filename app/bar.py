@@ -6,7 +6,7 @@ import gradio as gr
 
 from lora_da_bench.core.errors import printable
 from lora_da_bench.evidence.run_store import ANCHORS, arm_of, known_measures, snapshot_steps
-from lora_da_bench.views.comparison import adaptations, arm_colours, arm_labels, WEIGHTS
+from lora_da_bench.views.comparison import adaptations, adapted, arm_colours, arm_labels, WEIGHTS
 from lora_da_bench_app.runs import FIRST_MEASURES, HERE
 
 ALL, MEAN = 'all', 'mean'
@@ -16,7 +16,7 @@ class Asked(NamedTuple):
     "What the bar asks for, beside the step"
     study: str
     recipe: str = ALL
-    arms: list[str] | None = None   # None: all
+    arms: list[str] | None = None   # None: all; only where the page is opened
     seed: str = MEAN                # or a number
     weights: str = WEIGHTS[0]
 
@@ -71,8 +71,7 @@ def toggle_colours(arms: list[str], colours: dict[str, str]) -> str:
 
 def steps_of(runs: list[dict]) -> list[int]:
     "The steps that can be looked at: those of the adaptations, or of the source run as long as there is none"
-    adapted = [run for of in adaptations(runs).values() for run in of]
-    return sorted({s for run in adapted or runs for s in snapshot_steps(run['folder'])})
+    return sorted({s for run in adapted(runs) or runs for s in snapshot_steps(run['folder'])})
 
 
 def of_recipe(runs: list[dict], recipe: str) -> dict[str, list[dict]]:
@@ -83,7 +82,7 @@ def of_recipe(runs: list[dict], recipe: str) -> dict[str, list[dict]]:
 def chosen(runs: list[dict], asked: Asked) -> list[dict]:
     "Those of a study's runs that the bar asks for, with the source and oracle beside them"
     arms = of_recipe(runs, asked.recipe)
-    wanted = {run['name'] for arm in asked.arms or [] for run in arms.get(arm, [])}
+    wanted = {run['name'] for arm in asked.arms for run in arms.get(arm, [])}
     shown = [run for run in runs if run['recipe'] in ANCHORS or run['name'] in wanted]
     return [run for run in shown if asked.seed == MEAN or str(run['seed']) == asked.seed]
 

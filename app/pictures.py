@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from PIL import Image
 
 from lora_da_bench.core.errors import BadInput, printable, read_bytes, Unreadable
-from lora_da_bench.evidence.run_store import (is_there, probes, read_picture, run_label, snapshot_steps, step_folder)
+from lora_da_bench.evidence.run_store import is_there, probes, read_picture, run_label, snapshot_steps, step_folder
 from lora_da_bench.views.comparison import arm_colours, arm_labels, curve, distinct
 from lora_da_bench.views.figures import png
 

@@ -50,8 +50,9 @@ def segmented(folder: Path, picture: Path) -> dict[str, bytes]:
     model = model_of(folder, finished_weights(folder).stat().st_mtime_ns)
     height, device = read_config(folder)['preset']['size'][0], next(model.parameters()).device
     classes, confidence = segment(model, image, height, device)
-    labels, grey = label_image(classes, stored_space(folder)), lambda of: png(Image.fromarray(np.asarray(of)))
-    return dict(labels=png(labels), values=grey(labels), confidence=grey((255 * confidence).round().astype(np.uint8)))
+    grey = lambda numbers: png(Image.fromarray(numbers))
+    labels, sure = label_image(classes, stored_space(folder)), (255 * confidence).round().astype(np.uint8)
+    return dict(labels=png(labels), values=grey(np.asarray(labels)), confidence=grey(sure))
 
 
 def merged(folder: Path, place: Path):

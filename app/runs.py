@@ -155,12 +155,14 @@ class Runs:
         self.signed = time.monotonic(), study, found
         return found
 
+    def look(self, study: str) -> tuple[str, list[dict], list[str]]:
+        "The state of a study's runs as `news` tells it, and what `all` gives"
+        signature = self.signature(study)   # before: what is written meanwhile is news
+        runs, skipped = self.all(study)
+        return f'{signature} {self.left}', runs, skipped
+
     def news(self, study: str) -> str:
         "What every open page asks every two seconds: another answer than before means that it is to be drawn anew"
         signature = self.signature(study)
         if self.left: self.all(study, 3 * PATIENCE)   # reads on; nobody waits for it
-        return self.state(signature)
-
-    def state(self, signature: str) -> str:
-        "A signature, and how much of it has been read by now"
         return f'{signature} {self.left}'

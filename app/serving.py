@@ -77,19 +77,13 @@ class FirstScript:
     def __init__(self, app, script: str): self.app, self.script = app, f'<head><script>{script}</script>'.encode()
 
     async def __call__(self, scope, receive, send):
-        if scope['type'] != 'http' or scope['path'] != '/': return await self.app(scope, receive, send)
-        started = None
-
         async def send_page(message):
-            nonlocal started
-            if message['type'] == 'http.response.start': started = message; return   # its length is still to be known
-            if started:
-                message['body'] = message['body'].replace(b'<head>', self.script, 1)
-                if not message.get('more_body'): MutableHeaders(scope=started)['content-length'] = str(len(message['body']))
-                await send(started)
-                started = None
+            # the body grows, so it is sent without its length
+            if message['type'] == 'http.response.start': del MutableHeaders(scope=message)['content-length']
+            else: message = message | dict(body=message.get('body', b'').replace(b'<head>', self.script, 1))
             await send(message)
-        await self.app(scope, receive, send_page)
+        is_page = scope['type'] == 'http' and scope['path'] == '/'
+        await self.app(scope, receive, send_page if is_page else send)
 
 
 def export_links(study: str) -> str:

@@ -8,14 +8,15 @@ import gradio as gr
 from lora_da_bench.core.errors import BadInput
 from lora_da_bench.evidence.run_store import alarm_lines, known_measures, labelled_frames, reference_scores
 from lora_da_bench.evidence.verdict import verdicts
-from lora_da_bench.views.comparison import (adaptations, arm_colours, arm_curves, arm_numbers, cards, class_heatmap,
-    class_scores, cost_bars, difference_figure, number_table, sentences, trade_off)
+from lora_da_bench.views.comparison import (adaptations, adapted, arm_colours, arm_curves, arm_numbers, cards,
+    class_heatmap, class_scores, cost_bars, difference_figure, number_table, sentences, trade_off)
 from lora_da_bench.views.figures import cost_figure, label_grid, plain
 from lora_da_bench_app import STATIC
 from lora_da_bench_app.helper import Helper
 from lora_da_bench_app.pictures import picture_index
 from lora_da_bench_app.runs import FIRST_MEASURES, Runs
 
+NOTHING_SCORED = '<p class="empty">Nothing is scored yet.</p>'
 PUBLISHED_MODELS = 'swin_tiny_patch4_window7_224', 'swin_small_patch4_window7_224', 'swin_base_patch4_window7_224'
 MEASURE = ('<p>A step by part, and its memory by kind, are shown here once they are measured: '
            '<code>lora-da-bench cost --format json &gt; DIR/cost.json</code>.</p>')
@@ -74,9 +75,6 @@ def verdict_tab(known_runs: Runs) -> Tab:
     return Tab([said, shown_cards, trade, differences, classes, scores], draw, front=front)
 
 
-NOTHING_SCORED = '<p class="empty">Nothing is scored yet.</p>'
-
-
 def stability_tab() -> Tab:
     measures = gr.Dropdown([('target mIoU', 'target_miou'), ('labels flipped', 'flip_rate')], value=FIRST_MEASURES,
                            label='Measures', multiselect=True, elem_id='measures')
@@ -102,13 +100,13 @@ def pictures_tab() -> Tab:
         labels = plot(elem_id='labels')
 
     def draw(view):
-        adapted = [run for of in adaptations(view.runs).values() for run in of]
-        adapted = [run for run in adapted if run['seed'] == adapted[0]['seed']]
-        frames = list(dict.fromkeys(name for run in adapted for name in labelled_frames(run['folder'])))
+        runs = adapted(view.runs)
+        runs = [run for run in runs if run['seed'] == runs[0]['seed']]
+        frames = list(dict.fromkeys(name for run in runs for name in labelled_frames(run['folder'])))
         chosen = view.frame if view.frame in frames else next(iter(frames), None)
-        return {columns: picture_index(view.study, adapted or view.runs, view.everything),
+        return {columns: picture_index(view.study, runs or view.runs, view.everything),
                 rounds: gr.Accordion(visible=bool(frames)), frame: gr.Dropdown(choices=frames, value=chosen),
-                labels: label_grid(adapted, chosen) if chosen else gr.skip()}
+                labels: label_grid(runs, chosen) if chosen else gr.skip()}
 
     return Tab([columns, rounds, frame, labels], draw, dict(frame=frame))
 

@@ -17,7 +17,7 @@ from starlette.background import BackgroundTask
 
 from lora_da_bench.core.errors import BadInput, Unreadable
 from lora_da_bench.evidence.run_store import probes, weights_path
-from lora_da_bench.views.comparison import adaptations
+from lora_da_bench.views.comparison import adapted
 from lora_da_bench_app.helper import Helper
 from lora_da_bench_app.pictures import MOST, picture_index, within
 
@@ -27,8 +27,7 @@ REFUSED = 422
 
 def finished(runs: list[dict]) -> list[dict]:
     "The first few adaptations that can segment, of one seed; or else source models"
-    adapted = [run for of in adaptations(runs).values() for run in of]
-    ready = [run for run in adapted or runs if weights_path(run['folder'])]
+    ready = [run for run in adapted(runs) or runs if weights_path(run['folder'])]
     return [run for run in ready if run['seed'] == ready[0]['seed']][:MOST]
 
 

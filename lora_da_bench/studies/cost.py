@@ -6,7 +6,8 @@
 __all__ = ['CANDIDATES', 'cost_preset', 'candidate_config', 'plain_cross_entropy', 'plain_weight', 'plain_confusion', 'Reference',
            'average_in_a_loop', 'create_candidate', 'count', 'open_device', 'pretend_device', 'timed_parts',
            'milliseconds_by_part', 'matrix_throughput', 'precision_of', 'predict_candidates', 'measure',
-           'held_in_a_step', 'clean_up', 'facts_of', 'with_data', 'as_read', 'measure_waiting', 'cost_table']
+           'held_in_a_step', 'clean_up', 'facts_of', 'with_data', 'as_read', 'measure_waiting', 'over_ema',
+           'cost_table']
 
 # %% ../../nbs/studies/63_cost.ipynb #c21f1274
 import gc
@@ -39,7 +40,7 @@ from ..model.segmenter import Output, OWN
 from ..runs.checkpoints import to_device, batch_views, create_learner, initial_model
 from ..runs.experiments import Config, load_domains, Preset, PRESETS
 from ..runs.loading import step_views
-from .dry_step import (Counts, OneDevice, free_memory, memory_advice, predict_step, random_batch,
+from .dry_step import (Counts, OneDevice, ema_beside, free_memory, memory_advice, predict_step, random_batch,
                                                 random_views, split_memory, telling_out_of_memory)
 
 # %% ../../nbs/studies/63_cost.ipynb #861a393f
@@ -411,6 +412,16 @@ def measure_waiting(preset: Preset, name: str, domains: Domains, device: torch.d
     return dict(stabilizer=name, step_ms=spent['step'] / steps, waiting_ms=spent['waiting'] / steps,
                 waiting_share=spent['waiting'] / spent.total())
 
+# %% ../../nbs/studies/63_cost.ipynb #a04460b4
+def over_ema(
+    result: dict,  # of the bench
+    name: str,     # of a candidate
+    field: str,    # of its row, such as 'step_ms' or 'peak_memory_bytes'
+) -> float:
+    "A candidate's number over that of the EMA that it is compared with (`ema_beside`)"
+    rows = {row['stabilizer']: row for row in result['rows']}
+    return rows[name][field] / rows[ema_beside(name)][field]
+
 # %% ../../nbs/studies/63_cost.ipynb #59182262
 def cost_table(result: dict) -> pd.DataFrame:
     """A row a candidate; `times EMA` is how many steps it takes while EMA takes one, and in brackets the same round by
@@ -418,7 +429,7 @@ def cost_table(result: dict) -> pd.DataFrame:
     batch as well."""
     rows = {row['stabilizer']: row for row in result['rows']}
     def line(row):
-        ema = rows.get('ema-one-batch' if row['stabilizer'].endswith('-one-batch') else 'ema')
+        ema = rows.get(ema_beside(row['stabilizer']))
         low, high = min(row['step_ms_by_round']), max(row['step_ms_by_round'])
         ratios = [a / b for a, b in zip(ema['step_ms_by_round'], row['step_ms_by_round'])] if ema else []
         times = f"{ema['step_ms'] / row['step_ms']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ema else '–'

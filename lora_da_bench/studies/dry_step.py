@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SMALLEST', 'OUT_OF_MEMORY', 'OneDevice', 'random_views', 'random_batch', 'Counts', 'without_colours',
            'without_contents', 'in_full', 'fused_attention', 'rules_of', 'pretended', 'warm_up', 'predict_peak',
-           'predict_step', 'prediction_table', 'nbytes', 'split_memory', 'free_memory', 'memory_advice',
+           'predict_step', 'ema_beside', 'prediction_table', 'nbytes', 'split_memory', 'free_memory', 'memory_advice',
            'telling_out_of_memory']
 
 # %% ../../nbs/studies/60_dry_step.ipynb #260cec4d
@@ -196,12 +196,17 @@ def predict_step(
         return dict(peak_bytes=memory.peak, memory=split_memory(learner, memory.peak, memory.gradients),
                     flops=counts.flops, launches=counts.launches, saved_bytes=sum(t.nbytes for t in saved))
 
+# %% ../../nbs/studies/60_dry_step.ipynb #d5392761
+def ema_beside(name: str) -> str:
+    "The EMA that a candidate of the cost bench is compared with"
+    return 'ema-one-batch' if name.endswith('-one-batch') else 'ema'
+
 # %% ../../nbs/studies/60_dry_step.ipynb #41430e59
 def prediction_table(predicted: dict[str, dict]) -> pd.DataFrame:
     """A row a candidate: megabytes at a step's worst moment, operations, EMA's divided by them, kernel launches, what a
     finished run stores, and what the megabytes are for"""
     def line(name, p):
-        ema = predicted.get('ema-one-batch' if name.endswith('-one-batch') else 'ema')
+        ema = predicted.get(ema_beside(name))
         of_ema = f"{p['peak_bytes'] / ema['peak_bytes']:.2f}" if ema else '–'
         ema_over_it = f"{ema['flops'] / p['flops']:.2f}" if ema else '–'
         return {'stabilizer': name, 'peak, MB': f"{p['peak_bytes'] / 1e6:.0f}", 'of EMA': of_ema,
