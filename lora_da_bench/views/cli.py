@@ -221,7 +221,7 @@ def answers(url: str) -> bool:
 def listen(port: int, host: str = '127.0.0.1') -> socket.socket:
     "A listening socket, on this machine's own address unless told otherwise; raises `BadInput` where it can't be had"
     if not 1 <= port <= 65535: raise BadInput(f'--port: expected a number from 1 to 65535, got {port}')
-    server = socket.socket()
+    server = socket.socket(proto=socket.IPPROTO_TCP)  # told so, asyncio sends at once what Nagle's algorithm holds back
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was left a moment ago is free
     try:
         server.bind((host, port))
