@@ -141,7 +141,7 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
             "Read the runs and make the front page once, so that the first visitor need not wait for it"
             study = known_runs.studies()[0]
             everything, _ = known_runs.all(study)
-            tabs['verdict'].front(View(study, everything, everything, WEIGHTS[0]))
+            tabs['verdict'].draw(View(study, everything, everything, WEIGHTS[0]))
 
         first = [bar.study, in_sight, tab_row, *follows, *shown]
         loaded = demo.load(open_page, None, first, **quiet).then(draw, view, shown, **quiet)

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import gradio as gr
-import plotly.io as pio
 
 from lora_da_bench.core.errors import BadInput
 from lora_da_bench.views.figures import plain
+from lora_da_bench_app.figure import figure_place
 from lora_da_bench_app.helper import Helper
 
 ABOUT = '<p>Drawn datasets are always here; one of files, if the app is started with <code>--data NAME=DIR</code>.</p>'
@@ -28,8 +28,8 @@ def data_tab(data: dict[str, Path], looking: Helper, quiet: dict):
         first = gr.Slider(0, 1, value=0, step=1, label='From frame', elem_id='first')
         check = gr.Button('Check files', elem_id='check', scale=0, min_width=150)
     said = gr.HTML('<p>torch is being loaded ...</p>', elem_id='data-said')
-    grid = gr.Plot(show_label=False, elem_id='frames', visible=False)
-    bars = gr.Plot(label="Each class's share of the labelled pixels", elem_id='shares', visible=False)
+    grid = figure_place(elem_id='frames', visible=False)
+    bars = figure_place("Each class's share of the labelled pixels", elem_id='shares', visible=False)
     shown = [dataset, first, said, grid, bars]
     ask = lambda question, name, *more, **limit: looking.ask(question, name, data.get(name), *more, **limit)
 
@@ -41,17 +41,17 @@ def data_tab(data: dict[str, Path], looking: Helper, quiet: dict):
             n = ask('parts', name)
             return {dataset: gr.Dropdown(names, value=name), first: gr.Slider(maximum=max(1, n[part] - 1), value=0),
                     said: lines_html([', '.join(f'{p}: {k:,} frames' for p, k in n.items())]),
-                    grid: gr.Plot(pio.from_json(ask('frames', name, part, 0)), visible=True),
-                    bars: gr.Plot(pio.from_json(ask('shares', name)), visible=True)}
+                    grid: gr.update(value=ask('frames', name, part, 0), visible=True),
+                    bars: gr.update(value=ask('shares', name), visible=True)}
         except BadInput as problem:
-            return {said: lines_html([str(problem)]), grid: gr.Plot(visible=False), bars: gr.Plot(visible=False)}
+            return {said: lines_html([str(problem)]), grid: gr.update(visible=False), bars: gr.update(visible=False)}
 
     def move(name, part, first):
-        try: return pio.from_json(ask('frames', name, part, int(first)))
+        try: return ask('frames', name, part, int(first))
         except BadInput as problem: raise gr.Error(plain(str(problem))) from None
 
     def check_files(name):
-        try: return lines_html(ask('checked', name, limit=TO_CHECK)), pio.from_json(ask('shares', name))
+        try: return lines_html(ask('checked', name, limit=TO_CHECK)), ask('shares', name)
         except BadInput as problem:
             instead = f'lora-da-bench data check {name} does the same in a terminal, and is remembered here.'
             return lines_html([str(problem), instead]), gr.skip()

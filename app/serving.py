@@ -8,11 +8,12 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import gradio as gr
+import matplotlib
 import uvicorn
 from fastapi import FastAPI, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
+from starlette.responses import FileResponse, PlainTextResponse
 
 from lora_da_bench.core.errors import BadInput
 from lora_da_bench.evidence.run_store import known_measures
@@ -97,6 +98,12 @@ def export_links(study: str) -> str:
             '<p>In the corner of every figure a camera saves it as PNG, and a button as SVG.</p>')
 
 
+def add_plotly(page: FastAPI):
+    "The address of Plotly, which a browser keeps"
+    @page.get('/plotly.js')
+    def plotly(): return FileResponse(STATIC/'plotly-cartesian.min.js', headers={'Cache-Control': 'max-age=86400'})
+
+
 def add_news(page: FastAPI, known_runs: Runs):
     "The address at which open pages ask whether there is news"
     @page.get('/news/{study}')
@@ -131,11 +138,13 @@ def serve(demo: gr.Blocks, server: socket.socket, auth: str | None = None, names
     page.include_router(trying_routes(folder_of, demo.looking, uploads=not demo.read_only))
     add_exports(page, demo.known_runs)
     add_news(page, demo.known_runs)
+    add_plotly(page)
     head = f'<style>{style_sheet("cards.css")}</style><script>{(STATIC/"bar.js").read_text()}</script>'
     gr.mount_gradio_app(page, demo, path='/', theme=THEME, css_paths=STATIC/'app.css', head=head, footer_links=[],
                         run_history=False, ssr_mode=False)
     demo._queue.sleep_when_free = .05  # s; Gradio's own, a thousandth, takes 7% of a core from the training beside it
     if not demo.read_only: go_on(demo.known_runs.root)
+    matplotlib.use('agg')  # or Gradio loads pyplot to find a backend, half a second of the first visit
     demo.look_ahead()
     config = uvicorn.Config(page, log_level='critical', timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[server])

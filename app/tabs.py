@@ -12,6 +12,7 @@ from lora_da_bench.views.comparison import (adaptations, adapted, arm_colours, a
     class_heatmap, class_scores, cost_bars, difference_figure, number_table, sentences, trade_off)
 from lora_da_bench.views.figures import cost_figure, label_grid, plain
 from lora_da_bench_app import STATIC
+from lora_da_bench_app.figure import figure_place
 from lora_da_bench_app.helper import Helper
 from lora_da_bench_app.pictures import picture_index
 from lora_da_bench_app.runs import FIRST_MEASURES, Runs
@@ -43,13 +44,10 @@ class Tab(NamedTuple):
     front: Callable[[View], dict] | None = None       # what of it is there before a figure can be
 
 
-def plot(**how) -> gr.Plot: return gr.Plot(show_label=False, **how)
-
-
 def verdict_tab(known_runs: Runs) -> Tab:
     said, shown_cards = gr.HTML(elem_id='sentences'), gr.HTML(elem_id='cards')
-    trade = gr.Plot(label='Quality against stability and cost', elem_id='trade')
-    differences = gr.Plot(label='Paired differences to EMA with 95% intervals', elem_id='differences', visible=False)
+    trade = figure_place('Quality against stability and cost', elem_id='trade')
+    differences = figure_place('Paired differences to EMA with 95% intervals', elem_id='differences', visible=False)
     scores = gr.Dataframe(label='All numbers: held-out target frames, stability, cost', interactive=False,
                           elem_id='scores')
     classes = gr.Dataframe(label='IoU by class', interactive=False, elem_id='classes')
@@ -64,11 +62,12 @@ def verdict_tab(known_runs: Runs) -> Tab:
 
     def draw(view):
         rows, several = known_runs.rows(view.runs), len({run['seed'] for run in view.runs}) > 1
-        try: compared = gr.Plot(difference_figure(verdicts(rows)), visible=several)
-        except BadInput: compared = gr.Plot(visible=False)
+        try: compared = gr.update(value=difference_figure(verdicts(rows)).to_json(), visible=several)
+        except BadInput: compared = gr.update(visible=False)
         by_class = class_scores(view.runs).round(3)
         return front(view) | {
-            trade: gr.Plot(trade_off(rows, view.weights, arm_colours(view.everything)), visible=bool(rows)),
+            trade: gr.update(value=trade_off(rows, view.weights, arm_colours(view.everything)).to_json(),
+                             visible=bool(rows)),
             differences: compared, scores: number_table(rows, known_measures(view.runs)),
             classes: by_class.reset_index(names='class') if len(by_class) else by_class}
 
@@ -78,15 +77,15 @@ def verdict_tab(known_runs: Runs) -> Tab:
 def stability_tab() -> Tab:
     measures = gr.Dropdown([('target mIoU', 'target_miou'), ('labels flipped', 'flip_rate')], value=FIRST_MEASURES,
                            label='Measures', multiselect=True, elem_id='measures')
-    curves = plot(elem_id='curves')
+    curves = figure_place(elem_id='curves')
     arm = gr.Dropdown([], label='IoU of each class over the steps of', elem_id='heat-arm')
-    heat = plot(elem_id='heat')
+    heat = figure_place(elem_id='heat')
 
     def draw(view):
         arms = adaptations(view.runs)
         chosen = view.arm if view.arm in arms else next(iter(arms), None)
-        return {curves: arm_curves(view.runs, view.measures or ['target_miou'], view.weights),
-                arm: gr.Dropdown(choices=list(arms), value=chosen), heat: class_heatmap(arms.get(chosen, []))}
+        return {curves: arm_curves(view.runs, view.measures or ['target_miou'], view.weights).to_json(),
+                arm: gr.Dropdown(choices=list(arms), value=chosen), heat: class_heatmap(arms.get(chosen, [])).to_json()}
 
     return Tab([curves, arm, heat], draw, dict(measures=measures, arm=arm))
 
@@ -97,7 +96,7 @@ def pictures_tab() -> Tab:
     title = "Pseudo-labels of the target's training frames, round by round"
     with gr.Accordion(title, visible=False, elem_id='rounds') as rounds:
         frame = gr.Dropdown([], label='Target training frame', elem_id='frame')
-        labels = plot(elem_id='labels')
+        labels = figure_place(elem_id='labels')
 
     def draw(view):
         runs = adapted(view.runs)
@@ -106,14 +105,14 @@ def pictures_tab() -> Tab:
         chosen = view.frame if view.frame in frames else next(iter(frames), None)
         return {columns: picture_index(view.study, runs or view.runs, view.everything),
                 rounds: gr.Accordion(visible=bool(frames)), frame: gr.Dropdown(choices=frames, value=chosen),
-                labels: label_grid(runs, chosen) if chosen else gr.skip()}
+                labels: label_grid(runs, chosen).to_json() if chosen else gr.skip()}
 
     return Tab([columns, rounds, frame, labels], draw, dict(frame=frame))
 
 
 def cost_tab(known_runs: Runs, planning: Helper, quiet: dict) -> Tab:
-    bars = plot(elem_id='cost')
-    said, parts = gr.HTML(elem_id='measured-said'), plot(elem_id='measured', visible=False)
+    bars = figure_place(elem_id='cost')
+    said, parts = gr.HTML(elem_id='measured-said'), figure_place(elem_id='measured', visible=False)
     foretell(planning, quiet)
 
     def draw(view):
@@ -122,8 +121,9 @@ def cost_tab(known_runs: Runs, planning: Helper, quiet: dict) -> Tab:
         if measured:
             command, device = plain(measured['command']), plain(measured['device'])
             about = f'<p>By part, as <code>{command}</code> measured it on {device}:</p>' + about
-        return {bars: cost_bars(known_runs.rows(view.runs), arm_colours(view.everything)), said: about or MEASURE,
-                parts: gr.Plot(cost_figure(measured) if measured else None, visible=bool(measured))}
+        return {bars: cost_bars(known_runs.rows(view.runs), arm_colours(view.everything)).to_json(),
+                said: about or MEASURE,
+                parts: gr.update(value=cost_figure(measured).to_json() if measured else None, visible=bool(measured))}
 
     return Tab([bars, said, parts], draw)
 
@@ -136,12 +136,13 @@ def foretell(planning: Helper, quiet: dict):
             model = gr.Dropdown(PUBLISHED_MODELS, value=PUBLISHED_MODELS[-1], label='Encoder', elem_id='encoder')
             device = gr.Dropdown(['cuda', 'cpu', 'mps'], value='cuda', label='Device', elem_id='device')
             begin = gr.Button('Foretell', elem_id='foretell', scale=0, min_width=150)
-        bars = plot(elem_id='foretold-bars', visible=False)
+        bars = figure_place(elem_id='foretold-bars', visible=False)
         table = gr.Dataframe(interactive=False, show_label=False, elem_id='foretold-table')
 
     def ask(model, device):
         try: found = planning.ask('foretold', model, (512, 1024), device, limit=600)
         except BadInput as problem: raise gr.Error(plain(str(problem))) from None
-        return gr.Plot(cost_figure(found), visible=True), dict(headers=found['columns'], data=found['table'])
+        counted = dict(headers=found['columns'], data=found['table'])
+        return gr.update(value=cost_figure(found).to_json(), visible=True), counted
 
     begin.click(ask, [model, device], [bars, table], **(quiet | dict(show_progress='full')))

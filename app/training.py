@@ -11,6 +11,7 @@ from lora_da_bench.views.comparison import arm_curves
 from lora_da_bench.views.figures import duration, plain
 from lora_da_bench_app import jobs
 from lora_da_bench_app.bar import from_page
+from lora_da_bench_app.figure import figure_place
 from lora_da_bench_app.helper import Helper
 from lora_da_bench_app.runs import FIRST_MEASURES, HERE, Runs
 from lora_da_bench_app.tabs import Tab
@@ -68,7 +69,8 @@ def job_curves(known_runs: Runs):
     begun = [job for job in jobs.jobs_of(known_runs.root) if job.state != 'waiting']
     chosen = next((job for job in begun if job.state == 'running'), begun[-1] if begun else None)
     runs = [run for run in known_runs.all(chosen.out)[0] if run['name'] in chosen.runs] if chosen else []
-    return gr.Plot(arm_curves(runs, FIRST_MEASURES, 'scored') if runs else None, visible=bool(runs))
+    drawn = arm_curves(runs, FIRST_MEASURES, 'scored').to_json() if runs else None
+    return gr.update(value=drawn, visible=bool(runs))
 
 
 def asked(values) -> dict:
@@ -99,7 +101,7 @@ def training_tab(known_runs: Runs, data: dict[str, Path], looking: Helper, plann
     begin = gr.Button('Start', elem_id='begin', variant='primary', interactive=False, scale=0, min_width=200)
     jobs_list = gr.HTML(elem_id='jobs', js_on_load=PRESSED)
     act = gr.HTML('', html_template='', js_on_load=from_page('act'), visible='hidden')
-    curves, planned = gr.Plot(show_label=False, elem_id='job-curves', visible=False), gr.State()
+    curves, planned = figure_place(elem_id='job-curves', visible=False), gr.State()
     shaped = [preset, recipe, stabilizer, study, seed, seeds, steps, settings]
     inputs = [kind, preset, recipe, stabilizer, study, seed, seeds, steps, settings, folder]
 

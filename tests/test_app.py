@@ -3,6 +3,7 @@
 import gc
 import http.client
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -14,9 +15,21 @@ import tracemalloc
 import pytest
 from conftest import command, says, tab
 from damage import PART, RUN
+from lora_da_bench_app import STATIC
+from plotly.offline import get_plotlyjs
 
 CELLS = "() => [...document.querySelectorAll('#pictures .grid .cell')].map(c => c.querySelector('canvas').toDataURL())"
 COLUMNS = "() => document.querySelectorAll('#pictures .column').length"
+# of a text and the first background behind it that is not transparent, as WCAG counts it
+CONTRAST = '''selector => {
+  const rgb = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = colour => rgb(colour).slice(0, 3).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  let text = document.querySelector(selector), behind = text;
+  while (rgb(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
+  const [a, b] = [light(getComputedStyle(text).color), light(getComputedStyle(behind).backgroundColor)];
+  return (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+}'''
 POINTS = "() => document.querySelector('#curves .js-plotly-plot')._fullData.filter(t => t.showlegend).map(t => t.x.length)"
 
 
@@ -36,6 +49,9 @@ def test_the_verdict_is_the_front_page(open_page, quickstart, tmp_path):
         assert ('below its start' in card.inner_text()) == (card.locator('.below').count() == 1)
     page.wait_for_selector('#trade .js-plotly-plot')
     page.screenshot(path=tmp_path/'verdict.png')
+    for theme in ('light', 'dark'):   # text can be read on its card
+        page.evaluate(f"document.body.classList.toggle('dark', {'true' if theme == 'dark' else 'false'})")
+        assert page.evaluate(CONTRAST, '.card h3') > 4.5 and page.evaluate(CONTRAST, '.card dt') > 3, theme
     page.locator('#arms label', has_text='plain none').click()
     page.wait_for_function("() => document.querySelectorAll('.card').length == 3")
     tab(page, 'Stability')
@@ -299,6 +315,12 @@ def test_names_from_files_are_never_markup(open_page, quickstart, tmp_path):
     report = page.request.get(f'{page.url_of_app}/export/~/report.html').text()
     assert '<i>' not in report and '<img' not in report.split('</script>')[-1]
     assert page.title() == 'lora_da_bench' and not page.problems and not page.elsewhere
+
+
+def test_the_pages_plotly_reads_what_the_package_writes():
+    "The file that the app ships, and the one that plotly's package does"
+    version = lambda text: re.search(r'v(\d+)\.\d+\.\d+', text[:300]).group(1)
+    assert version((STATIC/'plotly-cartesian.min.js').read_text()) == version(get_plotlyjs())
 
 
 def test_the_same_by_programs(serve, quickstart):

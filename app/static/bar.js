@@ -3,6 +3,11 @@
   const bench = window.lora_da_bench ??= {};
   const slider = () => document.querySelector('#step input[type=range]');
 
+  bench.plotly = () => bench.loading ??= new Promise((loaded, failed) => {
+    const script = Object.assign(document.createElement('script'), { src: '/plotly.js', onload: () => loaded(window.Plotly), onerror: failed });
+    document.head.append(script);
+  });
+
   bench.setStep = step => { const input = slider(); if (!input) return; input.value = step; input.dispatchEvent(new Event('input', { bubbles: true })); };
   bench.shown = step => { bench.pictures?.setStep?.(step); bench.keep({ step }); bench.mark(step); };
 
@@ -44,12 +49,14 @@
   });
 
   const saveSvg = plot => {   // as the camera in its corner does, in the other format
-    plot._context.toImageButtonOptions = { format: 'svg', filename: plot.closest('[id]:not(.js-plotly-plot)')?.id ?? 'figure' };
+    const camera = plot._context.toImageButtonOptions;
+    plot._context.toImageButtonOptions = { ...camera, format: 'svg' };
     plot.querySelector('.modebar-btn[data-title^="Download"]').click();
-    plot._context.toImageButtonOptions = { format: 'png' };
+    plot._context.toImageButtonOptions = camera;
   };
 
   const hook = () => {
+    if (document.querySelector('.card')) bench.plotly();   // the cards are there: figures follow
     for (const plot of document.querySelectorAll('.js-plotly-plot')) {
       if (plot.querySelector('.save-svg') || !plot.querySelector('.modebar-btn[data-title^="Download"]')) continue;
       const button = Object.assign(document.createElement('button'), { className: 'save-svg', textContent: 'SVG', title: 'Save this figure as SVG', onclick: () => saveSvg(plot) });

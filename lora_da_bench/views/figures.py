@@ -250,8 +250,10 @@ def picture_grid(
             if row == 1: fig.add_annotation(text=title, y=1, yanchor='bottom', font_size=13, **above, **place)
     for row, name in enumerate(rows, 1): fig.update_yaxes(title=dict(text=name, font_size=12), row=row, col=1)
     fig.update_xaxes(matches='x', showticklabels=False).update_yaxes(matches='y', showticklabels=False)
-    height = ((width or 1180) - 100) / n * min(size[1] / size[0], 1.) * len(rows)
-    style(fig).update_layout(width=width, height=int(height) + 65, margin=dict(l=90, r=10, t=55, b=10), dragmode='zoom')
+    wide = width or 1180
+    height = int((wide - 100) / n * min(size[1] / size[0], 1.) * len(rows)) + 65
+    margin, meta = dict(l=90, r=10, t=55, b=10), dict(width=wide)   # that the height belongs to
+    style(fig).update_layout(width=width, height=height, margin=margin, meta=meta, dragmode='zoom')
     return fig.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
 # %% ../../nbs/views/70_figures.ipynb #3f1a9a94
