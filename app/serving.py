@@ -13,12 +13,12 @@ import uvicorn
 from fastapi import FastAPI, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
-from starlette.responses import FileResponse, PlainTextResponse
+from starlette.responses import PlainTextResponse
 
 from lora_da_bench.core.errors import BadInput
 from lora_da_bench.evidence.run_store import known_measures
-from lora_da_bench.views.comparison import (arm_colours, arm_curves, cost_bars, html_report, number_table, style_sheet,
-    trade_off, WEIGHTS)
+from lora_da_bench.views.comparison import (arm_colours, arm_curves, cost_bars, figure_page, html_report, number_table,
+    PLOTLY, shipped, trade_off, WEIGHTS)
 from lora_da_bench_app import STATIC
 from lora_da_bench_app.jobs import go_on
 from lora_da_bench_app.pictures import picture_routes, within
@@ -100,8 +100,9 @@ def export_links(study: str) -> str:
 
 def add_plotly(page: FastAPI):
     "The address of Plotly, which a browser keeps"
+    script = shipped(PLOTLY)
     @page.get('/plotly.js')
-    def plotly(): return FileResponse(STATIC/'plotly-cartesian.min.js', headers={'Cache-Control': 'max-age=86400'})
+    def plotly(): return Response(script, media_type='text/javascript', headers={'Cache-Control': 'max-age=86400'})
 
 
 def add_news(page: FastAPI, known_runs: Runs):
@@ -122,7 +123,7 @@ def add_exports(page: FastAPI, known_runs: Runs):
 
     def report(folder, runs, rows, skipped): return html_report(runs, rows, folder.resolve().name, skipped)
     def table(_, runs, rows, __): return number_table(rows, known_measures(runs)).to_csv(index=False)
-    def page_of(figure): return lambda _, runs, rows, __: figure(runs, rows).to_html(include_plotlyjs=True)
+    def page_of(figure): return lambda _, runs, rows, __: figure_page(figure(runs, rows))
     add('report.html', 'text/html', report)
     add('scores.csv', 'text/csv', table)
     for name, figure in FIGURES.items(): add(f'{name}.html', 'text/html', page_of(figure))
@@ -139,7 +140,7 @@ def serve(demo: gr.Blocks, server: socket.socket, auth: str | None = None, names
     add_exports(page, demo.known_runs)
     add_news(page, demo.known_runs)
     add_plotly(page)
-    head = f'<style>{style_sheet("cards.css")}</style><script>{(STATIC/"bar.js").read_text()}</script>'
+    head = f'<style>{shipped("cards.css")}</style><script>{(STATIC/"bar.js").read_text()}</script>'
     gr.mount_gradio_app(page, demo, path='/', theme=THEME, css_paths=STATIC/'app.css', head=head, footer_links=[],
                         run_history=False, ssr_mode=False)
     demo._queue.sleep_when_free = .05  # s; Gradio's own, a thousandth, takes 7% of a core from the training beside it

@@ -91,6 +91,14 @@ def run(notebook: Path):
     command = 'nbconvert --to notebook --execute --inplace --log-level ERROR --ExecutePreprocessor.store_widget_state=False'.split()
     shown = os.environ | {'PLOTLY_RENDERER': 'png', 'IN_TEST': '1'}
     subprocess.run([BIN/'jupyter', *command, notebook], cwd=notebook.parent, check=True, env=shown)
+    number_tables(notebook)
+
+
+def number_tables(notebook: Path):
+    "pandas gives every styled table a random name; with numbers a rerun changes only what changed"
+    text, name = notebook.read_text(), re.compile(r'\bT_[0-9a-f]{5}(?=[_ "\\])')
+    numbers = {found: f'T_{i:05x}' for i, found in enumerate(dict.fromkeys(name.findall(text)))}
+    notebook.write_text(name.sub(lambda found: numbers[found.group()], text))
 
 
 def photograph(runs: Path):
@@ -99,7 +107,7 @@ def photograph(runs: Path):
     from playwright.sync_api import sync_playwright
     with App(runs) as app, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which('chromium') or shutil.which('google-chrome'), args=['--no-sandbox'])
-        page = browser.new_page(viewport=dict(width=1280, height=900))
+        page = browser.new_page(viewport=dict(width=1280, height=960))
         for tab, ready in (('verdict', '#trade .js-plotly-plot'), ('pictures', '.pictures[data-drawn]')):
             page.goto(f'{app.url}/?tab={tab}')
             page.wait_for_selector(ready, timeout=60_000)

@@ -14,11 +14,11 @@ from pathlib import Path
 import nbformat
 import yaml
 from nbconvert import MarkdownExporter
-from plotly.offline import get_plotlyjs
 
 import rebuild
 from lora_da_bench.evidence.run_store import curves_of, markdown, outcome
 from lora_da_bench.studies.ablation import ablation_table, without_candidates
+from lora_da_bench.views.comparison import PLOTLY, shipped
 from lora_da_bench.views.figures import closure_figure, cost_figure, curves
 
 ROOT = rebuild.ROOT
@@ -84,7 +84,7 @@ def write_results(pages: Path):
     scripts.mkdir()
     (scripts/'site.css').write_text(CSS)
     live = lambda fig: fig.update_layout(width=None).to_html(full_html=False, include_plotlyjs=False, default_width='100%')
-    (scripts/'plotly.min.js').write_text(get_plotlyjs())
+    (scripts/'plotly.min.js').write_text(shipped(PLOTLY))
     demo, parts = read('quickstart'), ['# Results', '<script src="../scripts/plotly.min.js"></script>']
     parts += ['## The demo', outcome(demo['runs'], demo['references']['oracle']), live(curves(curves_of(demo)))]
     for name, title in (('streetscenes', 'StreetScenes'), ('camvid-day-dusk', 'CamVid, from day to dusk')):

@@ -3,7 +3,6 @@
 import gc
 import http.client
 import json
-import re
 import shutil
 import socket
 import subprocess
@@ -15,8 +14,6 @@ import tracemalloc
 import pytest
 from conftest import command, says, tab
 from damage import PART, RUN
-from lora_da_bench_app import STATIC
-from plotly.offline import get_plotlyjs
 
 CELLS = "() => [...document.querySelectorAll('#pictures .grid .cell')].map(c => c.querySelector('canvas').toDataURL())"
 COLUMNS = "() => document.querySelectorAll('#pictures .column').length"
@@ -315,12 +312,6 @@ def test_names_from_files_are_never_markup(open_page, quickstart, tmp_path):
     report = page.request.get(f'{page.url_of_app}/export/~/report.html').text()
     assert '<i>' not in report and '<img' not in report.split('</script>')[-1]
     assert page.title() == 'lora_da_bench' and not page.problems and not page.elsewhere
-
-
-def test_the_pages_plotly_reads_what_the_package_writes():
-    "The file that the app ships, and the one that plotly's package does"
-    version = lambda text: re.search(r'v(\d+)\.\d+\.\d+', text[:300]).group(1)
-    assert version((STATIC/'plotly-cartesian.min.js').read_text()) == version(get_plotlyjs())
 
 
 def test_the_same_by_programs(serve, quickstart):
