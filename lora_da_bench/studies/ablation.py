@@ -46,15 +46,13 @@ def with_options(arm: Arm, **options) -> Arm:
     return arm._replace(preset=arm.preset.model_copy(update=dict(stabilizers=changed)))
 
 # %% ../../nbs/studies/62_ablation.ipynb #4ee9562e
-ABLATION = dict(plain=('none', 'ema', 'lora'), mixed=('none', 'ema', 'lora', 'lora+ema', 'slow', 'frozen'),
-                transda=('none', 'ema', 'lora'))
+ABLATION = dict(plain=('none', 'ema', 'lora'), mixed=('none', 'ema', 'lora'))
 
 def ablation_arms(preset: Preset) -> dict[str, Arm]:
     "Every arm of the ablation, by name"
     def arm(recipe, stabilizer, changes={}):
         recipes = preset.recipes | {recipe: preset.recipes.get(recipe, {}) | changes}
         fields = dict(recipes=recipes, score_weights=preset.score_weights or 'both')
-        if recipe == 'transda': fields |= dict(eval_every=max(1, preset.steps // 20))
         return Arm(preset.model_copy(update=fields), recipe, stabilizer)
     arms = {arm_name(recipe, s): arm(recipe, s) for recipe, stabilizers in ABLATION.items() for s in stabilizers}
     for candidate in CHEAP:
