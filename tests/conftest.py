@@ -1,6 +1,5 @@
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 import second_process
+from at_hand import free_port, launch_chromium
 
 FIRST = ('test_try_a_picture', 'test_a_study_whose', 'test_the_widgets', 'test_two_processes', 'test_dry_run_of', 'test_the_site_in_a_browser[1280', 'test_cost_that', 'test_a_killed_round', 'test_going_on', 'test_full_disk', 'test_cost',
          'test_the_slider', 'test_polls', 'test_ten_damaged', 'test_a_target', 'test_the_published', 'test_frames_as_large', 'test_rounds')
@@ -41,8 +41,7 @@ def but_for_alarms(said: str) -> str:
 def browser():
     from playwright.sync_api import sync_playwright
     with sync_playwright() as play:
-        path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-        yield play.chromium.launch(executable_path=path, args=['--no-sandbox'])
+        yield launch_chromium(play)
 
 
 def command(*args) -> list[str]: return [sys.executable, '-m', 'lora_da_bench.views.cli', *map(str, args)]
@@ -112,9 +111,7 @@ def serve(second):
     processes, urls = [], {}
     def start(folder: Path, fresh: bool = False, *more) -> tuple[str, float]:
         if (folder, *more) in urls and not fresh: return urls[folder, *more], 0.
-        with socket.socket() as s:
-            s.bind(('127.0.0.1', 0))
-            port = s.getsockname()[1]
+        port = free_port()
         begun, words = time.monotonic(), ('app', folder, '--port', port, *more)
         processes.append(subprocess.Popen(command(*words)) if fresh else second(*words))
         from lora_da_bench.views.cli import answers

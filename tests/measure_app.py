@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import gradio
 import numpy as np
 import psutil
+from at_hand import free_port, launch_chromium
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -95,9 +95,7 @@ def make_run(run: Path, pool: Path, recipe: str, stabilizer: str, seed: int, loo
 class App:
     "The app on a folder of runs, as a process"
     def __init__(self, folder: Path):
-        with socket.socket() as s:
-            s.bind(('127.0.0.1', 0))
-            port = s.getsockname()[1]
+        port = free_port()
         self.url = f'http://127.0.0.1:{port}'
         self.process = subprocess.Popen([sys.executable, '-m', 'lora_da_bench.views.cli', 'app', str(folder), '--port', str(port)], stdout=subprocess.DEVNULL)
         while True:
@@ -218,7 +216,7 @@ def main():
             recipe, stabilizer = ARMS[n % 4]
             make_run(folder/f'many/{recipe}-{stabilizer}-seed{n // 4}', pool, recipe, stabilizer, n // 4, how.looks, how.looks if n < 4 else 20, 16)
         with sync_playwright() as play:
-            browser = play.chromium.launch(executable_path=shutil.which('chromium') or shutil.which('google-chrome'), args=['--no-sandbox'])
+            browser = launch_chromium(play)
             with App(folder/'few') as app:
                 front_pages(row, '4 runs, first visit', 2, [front_page(browser, app)])
                 front_pages(row, '4 runs, later visits', 2, [front_page(browser, app) for _ in range(5)])

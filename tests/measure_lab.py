@@ -15,6 +15,7 @@ from pathlib import Path
 import ipywidgets
 import plotly
 import psutil
+from at_hand import launch_chromium
 from playwright.sync_api import sync_playwright
 from test_lab import notebook, open_notebook, run, start_lab
 
@@ -69,7 +70,7 @@ def main():
     lab, url = start_lab(folder)
     try:
         with sync_playwright() as play:
-            browser = play.chromium.launch(executable_path=shutil.which('chromium') or shutil.which('google-chrome'), args=['--no-sandbox'])
+            browser = launch_chromium(play)
             page = open_notebook(browser, url, problems)
             run(page, 'notebook:run-all-cells')
             page.wait_for_selector('button:has-text("Start")', timeout=180_000)

@@ -8,7 +8,6 @@ import ast
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -103,10 +102,11 @@ def number_tables(notebook: Path):
 
 def photograph(runs: Path):
     "The app on a folder of runs, as README shows it: nbs/media/app-verdict.png and app-pictures.png"
+    from at_hand import launch_chromium
     from measure_app import App
     from playwright.sync_api import sync_playwright
     with App(runs) as app, sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=shutil.which('chromium') or shutil.which('google-chrome'), args=['--no-sandbox'])
+        browser = launch_chromium(play)
         page = browser.new_page(viewport=dict(width=1280, height=960))
         for tab, ready in (('verdict', '#trade .js-plotly-plot'), ('pictures', '.pictures[data-drawn]')):
             page.goto(f'{app.url}/?tab={tab}')

@@ -11,8 +11,8 @@ import threading
 import time
 import tracemalloc
 
-import pytest
-from conftest import command, says, tab
+from at_hand import free_port
+from conftest import says, tab
 from damage import PART, RUN
 
 CELLS = "() => [...document.querySelectorAll('#pictures .grid .cell')].map(c => c.querySelector('canvas').toDataURL())"
@@ -385,9 +385,7 @@ def test_others_need_a_password_and_a_known_name(second, quickstart):
     assert code == 2 and said == 'error: --host 0.0.0.0: others could look at these runs; expected --auth USER:PASSWORD beside it\n'
     code, _, said = second('app', quickstart, '--auth', 'me:').wait()
     assert code == 2 and said == 'error: --auth: expected USER:PASSWORD, neither of them empty\n'
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+    port = free_port()
     process = second('app', quickstart, '--host', '0.0.0.0', '--port', port, '--name', 'bench.example', env=dict(LORA_DA_BENCH_AUTH='me:dräum'))
     def status(path, host=f'127.0.0.1:{port}', password=None, origin=None):
         connection = http.client.HTTPConnection('127.0.0.1', port, timeout=20)
@@ -411,9 +409,7 @@ def test_polls_leave_nothing_behind(quickstart):
     "An open page asks every two seconds; a day of it must not take memory"
     from lora_da_bench.views.cli import answers, listen
     from lora_da_bench_app.app import build, serve
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+    port = free_port()
     threading.Thread(target=serve, args=(build(quickstart), listen(port)), daemon=True).start()
     while not answers(f'http://127.0.0.1:{port}'): time.sleep(.1)
     connection = http.client.HTTPConnection('127.0.0.1', port)

@@ -9,7 +9,6 @@ import time
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import make_camvid, says, tab
 from PIL import Image

@@ -1,12 +1,10 @@
 "A user's mistakes: one line that names the file or field and what was expected, exit code 2, nothing lost."
 
 import json
-import os
 import re
 import resource
 import signal
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 

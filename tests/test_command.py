@@ -255,10 +255,10 @@ def test_a_wrong_setting(cli, tmp_path, setting, line):
 
 
 def test_every_command_with_a_preset_takes_settings(cli, tmp_path):
-    for command in ('quickstart --no-app', 'train', 'ablation', 'cost'):
-        out = () if command == 'cost' else ('--out', tmp_path/'out')
-        code, _, err = cli(*command.split(), '--set', 'lr=-1', *out)
-        assert (code, err) == (2, 'error: --set lr: expected a number greater than 0, got -1\n'), command
+    for words in ('quickstart --no-app', 'train', 'ablation', 'cost'):
+        out = () if words == 'cost' else ('--out', tmp_path/'out')
+        code, _, err = cli(*words.split(), '--set', 'lr=-1', *out)
+        assert (code, err) == (2, 'error: --set lr: expected a number greater than 0, got -1\n'), words
 
 
 def test_settings_stand_side_by_side(cli, runs, tmp_path):

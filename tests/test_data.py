@@ -14,7 +14,7 @@ from conftest import but_for_alarms
 from PIL import Image
 from test_bad_input import is_one_line
 
-from lora_da_bench.data import datasets, frames as files_of
+from lora_da_bench.data import datasets
 from lora_da_bench.runs.experiments import PRESETS
 from lora_da_bench.data.labels import CITYSCAPES, label_image, SYNTHIA
 from lora_da_bench.evidence.run_store import find_runs, labelled_frames, read_metrics, weights_path

@@ -2,13 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
 import pytest
+from at_hand import free_port
 
 SETUP = """
 from functools import partial
@@ -41,9 +41,7 @@ def notebook(path, cells):
 
 def start_lab(folder) -> tuple[subprocess.Popen, str]:
     "JupyterLab on a folder: its process, its URL"
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+    port = free_port()
     own = {f'JUPYTER_{kind}_DIR': str(folder/f'.{kind.lower()}') for kind in ('CONFIG', 'DATA', 'RUNTIME')} | dict(IPYTHONDIR=str(folder/'.ipython'))
     words = ['--no-browser', '--port', port, '--ServerApp.token=', '--ServerApp.password=', '--allow-root', '--notebook-dir', folder, '--expose-app-in-browser',
              '--LabApp.news_url=None', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate']

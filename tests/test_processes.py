@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 import lora_da_bench
+from at_hand import free_port
 from second_process import Second
 from without_chance import without_chance
 from lora_da_bench.runs.experiments import PRESETS
@@ -29,9 +29,7 @@ TINY = PRESETS['streetscenes'].model_copy(update=dict(
 def start(second, n: int, out: Path, *more) -> list[Second]:
     "The training command, by n processes"
     (out.parent/'tiny.json').write_text(TINY.model_dump_json())
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+    port = free_port()
     shared = lambda rank: dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), LOCAL_WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     return [second('train', '--preset', out.parent/'tiny.json', '--out', out, *more, prepare=without_chance,
                    env=dict(ACCELERATE_USE_CPU='1') | (shared(rank) if n > 1 else {})) for rank in range(n)]

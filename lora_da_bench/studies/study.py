@@ -107,6 +107,9 @@ STUDIES |= {
         settings=BOTH, arms=[{'stabilizer': 'lora', 'rank': [2, 4, 16, 64], 'step': [.1, .3, 1., 3.]},
                              {'stabilizer': 'ema', 'decay': [.9, .97, .99, .997]},
                              {'stabilizer': 'none', 'encoder_rate': [.03, .1, .3, 1.]}]),
+    'rounds': Study(
+        about="TransDA's rounds: each learns the labels of the last, twenty looks a round", preset='streetscenes',
+        settings=BOTH | {'recipe': 'transda', 'steps': 360, 'eval_every': 18}, arms=[{'stabilizer': ['ema', 'lora', 'none']}]),
     'family': Study(
         about='every stabilizer, each at the rate of its own search', preset='streetscenes', settings=BOTH,
         arms=[{'stabilizer': list(STABILIZERS)}]),
