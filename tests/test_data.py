@@ -211,7 +211,7 @@ def test_dry_run_of_a_published_preset(cli, published, small_published, tmp_path
     assert 'recipes.transda.adversary.legacy_broadcast' in text and 'stabilizer lora ema' in text
     assert '4 source frames, 18 target frames to adapt to, 3 held out' in text and '40,000 steps in all' in text and 'transda-lora-decoder_channels=64-model=swin_tiny_patch4_window7_224-seed0-round3' in text
     assert 'estimated on this device' in text and ' GB for weights' in text
-    assert '10 steps in all' in plan(small_published(), '--steps', '5') and not (tmp_path/'out').exists()
+    assert '10 steps in all' in plan(small_published(), '--set', 'model=micro', '--set', 'weights=random', '--steps', '5') and not (tmp_path/'out').exists()
 
 
 def test_own_folders(cli, published, tmp_path):
