@@ -15,6 +15,7 @@ const draw = async () => {
     if (width > place().clientWidth) layout.width = width;
     layout.height *= Math.min(1, width / layout.meta.width);
   }
+  if (place().clientWidth < 500) layout.margin = { ...layout.margin, l: 55, r: 5 };
   layout.font = { ...layout.font, family: getComputedStyle(element).fontFamily };
   const file = { filename: element.closest('.block[id]')?.id ?? 'figure' };   // that the camera saves
   await Plotly.react(place(), data, layout, { responsive: true, displaylogo: false, toImageButtonOptions: file });

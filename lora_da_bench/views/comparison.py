@@ -23,8 +23,8 @@ from ..evidence.measures import Measure, networks_of
 from ..evidence.run_store import (ANCHORS, alarm_of, arm_of, COST, known_measures, last, outcome,
     reference_scores, report_columns, run_label)
 from ..evidence.verdict import advice, by_network, last_rounds, verdicts
-from lora_da_bench.views.figures import (add_reference_lines, ALARM_COLOUR, colour_of, DASHES, plain, REFERENCE_COLOUR,
-    steps_before, style)
+from .figures import (add_reference_lines, ALARM_COLOUR, AT_LEAST, colour_of, DASHES, plain,
+    REFERENCE_COLOUR, steps_before, style)
 
 # %% ../../nbs/views/77_comparison.ipynb #59e78cb7
 WEIGHTS = 'scored', 'raw', 'average'
@@ -190,7 +190,7 @@ def trade_off(rows: list[dict], weights: str = 'scored', colours: dict[str, str]
                             showlegend=col == 1, **share)
     for col, title in enumerate(AGAINST, 1): fig.update_xaxes(title_text=title, row=1, col=col)
     fig.update_yaxes(title_text='final mIoU', row=1, col=1)
-    return style(fig).update_layout(height=380)
+    return style(fig).update_layout(height=380, meta=AT_LEAST)
 
 # %% ../../nbs/views/77_comparison.ipynb #e3d0db93
 COST_BARS = {'milliseconds a step': ('step_ms', 1), 'megabytes at the peak': ('peak_memory_bytes', 1e6),
@@ -211,7 +211,7 @@ def cost_bars(rows: list[dict], colours: dict[str, str] = {}) -> go.Figure:
                     text=[f'{v:,.4g}' for v in x], textposition='auto', row=i // 2 + 1, col=i % 2 + 1,
                     hovertemplate=f'%{{y}}: %{{x:,.1f}} {title}<extra></extra>')
     fig.update_layout(height=180 + 60 * len(found)).update_yaxes(showgrid=False)
-    return style(fig).update_layout(margin=dict(l=170, t=50))
+    return style(fig).update_layout(margin=dict(l=170, t=50), meta=AT_LEAST)
 
 # %% ../../nbs/views/77_comparison.ipynb #f76734ae
 def difference_figure(table: pd.DataFrame, against: str = 'ema', margin: float = .01) -> go.Figure:
