@@ -140,7 +140,8 @@ def serve(demo: gr.Blocks, server: socket.socket, auth: str | None = None, names
     add_exports(page, demo.known_runs)
     add_news(page, demo.known_runs)
     add_plotly(page)
-    head = f'<style>{shipped("cards.css")}</style><script>{(STATIC/"bar.js").read_text()}</script>'
+    scripts = ''.join((STATIC/name).read_text() for name in ('bar.js', 'figure.js'))
+    head = f'<style>{shipped("cards.css")}</style><script>{scripts}</script>'
     gr.mount_gradio_app(page, demo, path='/', theme=THEME, css_paths=STATIC/'app.css', head=head, footer_links=[],
                         run_history=False, ssr_mode=False)
     demo._queue.sleep_when_free = .05  # s; Gradio's own, a thousandth, takes 7% of a core from the training beside it

@@ -3,11 +3,6 @@
   const bench = window.lora_da_bench ??= {};
   const slider = () => document.querySelector('#step input[type=range]');
 
-  bench.plotly = () => bench.loading ??= new Promise((loaded, failed) => {
-    const script = Object.assign(document.createElement('script'), { src: '/plotly.js', onload: () => loaded(window.Plotly), onerror: failed });
-    document.head.append(script);
-  });
-
   bench.setStep = step => { const input = slider(); if (!input) return; input.value = step; input.dispatchEvent(new Event('input', { bubbles: true })); };
   bench.shown = step => { bench.pictures?.setStep?.(step); bench.keep({ step }); bench.mark(step); };
 
