@@ -88,7 +88,8 @@ def entries(rows: list[dict]) -> pd.DataFrame:
         start, final = numbers.get('start'), numbers.get('final')
         sound = row['finished'] and final is not None
         return dict(arm=arm_of(row['name']), recipe=row['recipe'], stabilizer=row['stabilizer'], network=network, seed=row['seed'],
-                    final=final if sound else None, largest_fall=numbers.get('largest_fall') if sound else None,
+                    start=start if sound else None, final=final if sound else None,
+                    largest_fall=numbers.get('largest_fall') if sound else None,
                     flip_rate=numbers.get('flip_rate') if sound else None,
                     collapsed=bool(sound and start is not None and final < start - COLLAPSE),
                     diverged=row['diverged'] is not None,
