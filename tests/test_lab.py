@@ -79,7 +79,18 @@ def open_notebook(browser, lab, problems):
 def run(page, command: str): page.evaluate("command => { window.jupyterapp.commands.execute(command) }", command)
 
 
-def choose_last(page): page.locator('.jp-Notebook .jp-Cell').last.locator('.cm-content').click()
+def choose_last(page):
+    "Click into the last cell; again where the page grew meanwhile and another cell was hit"
+    for _ in range(20):
+        page.locator('.jp-Notebook .jp-Cell').last.locator('.cm-content').click()
+        if 'jp-mod-active' in page.locator('.jp-Notebook .jp-Cell').last.get_attribute('class'): return
+        page.wait_for_timeout(250)
+    raise AssertionError('the last cell can not be chosen')
+
+
+def save(page):
+    run(page, 'docmanager:save')
+    page.wait_for_function("() => !document.querySelector('.lm-TabBar-tab.jp-mod-dirty')", timeout=20_000)
 
 
 def button(page, cell, name): return page.locator(f'.jp-Notebook .jp-Cell >> nth={cell}').locator(f'button:has-text("{name}")').first
@@ -113,6 +124,7 @@ def test_the_widgets_in_jupyterlab(lab, browser, tmp_path):
     titles = "[...document.querySelectorAll('.jp-Notebook .jp-Cell')[2].querySelectorAll('.js-plotly-plot')].flatMap(p => p.layout.annotations ?? [])"
     page.wait_for_function(f"() => {titles}.some(a => /after-plain-none.*step [1-9]/.test(a.text))", timeout=60_000)   # its pictures follow
     page.screenshot(path=os.environ.get('LAB_PICTURE', tmp_path/'lab.png'))
+    save(page)
     page.context.close()
     page = open_notebook(browser, lab, [])
     choose_last(page)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SMALLEST', 'OUT_OF_MEMORY', 'OneDevice', 'random_views', 'random_batch', 'Counts', 'without_colours',
-           'without_contents', 'in_full', 'fused_attention', 'rules_of', 'pretended', 'warm_up', 'predict_peak',
-           'predict_step', 'ema_beside', 'prediction_table', 'nbytes', 'split_memory', 'free_memory', 'memory_advice',
-           'telling_out_of_memory']
+           'without_contents', 'in_full', 'fused_attention', 'rules_of', 'pretended', 'create_moments', 'warm_up',
+           'predict_peak', 'predict_step', 'ema_beside', 'prediction_table', 'nbytes', 'split_memory', 'free_memory',
+           'memory_advice', 'telling_out_of_memory']
 
 # %% ../../nbs/studies/60_dry_step.ipynb #260cec4d
 import warnings
@@ -155,16 +155,21 @@ def pretended(config: Config, n_classes: int, device: torch.device, precision: s
         yield learner, random_batch(config, n_classes, torch.device('cpu'))
 
 # %% ../../nbs/studies/60_dry_step.ipynb #244dfb30
-def warm_up(learner: Learner, batch: Batch):
-    "Make what a learner's first step makes for all that follow: masks of attention and the optimizers' moments"
-    with torch.no_grad():
-        for images in {x.shape: x for x in (batch.source, batch.target)}.values(): learner.student(images)
+def create_moments(learner: Learner):
+    "Make the optimizers' moments, as a first step does"
     terms = [term for term in learner.terms.values() if hasattr(term, 'optimizer')]
     for optimizer in (learner.optimizer, *(term.optimizer for term in terms)):
         for group in optimizer.param_groups:
             for p in group['params']: p.grad = torch.zeros_like(p)
         optimizer.step()
         optimizer.zero_grad()
+
+# %% ../../nbs/studies/60_dry_step.ipynb #c524e60a
+def warm_up(learner: Learner, batch: Batch):
+    "Make what a learner's first step makes for all that follow: the optimizers' moments and the masks of attention"
+    create_moments(learner)
+    with torch.no_grad():
+        for images in {x.shape: x for x in (batch.source, batch.target)}.values(): learner.student(images)
 
 # %% ../../nbs/studies/60_dry_step.ipynb #9f38c0d3
 def predict_peak(
@@ -175,7 +180,7 @@ def predict_peak(
 ) -> int:
     "Bytes that a step of this configuration holds at its worst moment"
     with pretended(config, n_classes, device, precision) as (learner, batch):
-        warm_up(learner, batch)
+        create_moments(learner)   # the masks of attention are made, and counted, in the step itself
         with PeakMemory([*learner.held(), *batch]) as memory: learner.step(batch)
         return memory.peak
 

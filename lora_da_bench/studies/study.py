@@ -109,7 +109,8 @@ STUDIES |= {
                              {'stabilizer': 'none', 'encoder_rate': [.03, .1, .3, 1.]}]),
     'rounds': Study(
         about="TransDA's rounds: each learns the labels of the last, twenty looks a round", preset='streetscenes',
-        settings=BOTH | {'recipe': 'transda', 'steps': 360, 'eval_every': 18}, arms=[{'stabilizer': ['ema', 'lora', 'none']}]),
+        settings=BOTH | {'recipe': 'transda', 'steps': 360, 'eval_every': 18},
+        arms=[{'stabilizer': ['ema', 'none'], 'lr': 1e-5}, {'stabilizer': 'lora', 'lr': 3e-5}]),   # by a search
     'family': Study(
         about='every stabilizer, each at the rate of its own search', preset='streetscenes', settings=BOTH,
         arms=[{'stabilizer': list(STABILIZERS)}]),
