@@ -136,10 +136,7 @@ def open_page(browser, serve):
         opened.append(page)
         page.problems, page.elsewhere, page.url_of_app = [], [], url
         page.on('pageerror', lambda e: page.problems.append(str(e)))
-        def route(r):
-            if r.request.url.startswith((url, 'data:', 'blob:')): r.continue_()
-            else: page.elsewhere.append(r.request.url); r.abort()
-        page.route('**/*', route)
+        page.on('request', lambda r: r.url.startswith((url, 'data:', 'blob:')) or page.elsewhere.append(r.url))
         page.goto(url + address)
         return page, seconds
     yield open

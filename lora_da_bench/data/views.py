@@ -192,7 +192,7 @@ class Views(Dataset):
             except Unreadable as problem: problems.append(str(problem)); continue
             except BadInput as problem: return problem, problems
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)   # not those of GPUs, which stay as they are
                 return self.view(*frame, self.crop, self.scale), problems
         return BadInput(problems[0]), problems
 
