@@ -25,7 +25,7 @@ ROOT = rebuild.ROOT
 REPOSITORY = 'https://github.com/lora-da-bench/lora_da_bench/blob/main'
 TABS = {  # pages of nbs/tutorials, in order
     'Start': ['quickstart', 'step_by_step', 'own_images'],
-    'Understand': ['ablation', 'paper', 'fair', 'frontier', 'rounds', 'alarm'],
+    'Understand': ['ablation', 'paper', 'fair', 'frontier', 'family', 'rounds', 'alarm'],
     'Guides': ['extend', 'cost', 'scale_out', 'published'],
 }
 CSS = '.md-typeset div:has(> table), .md-typeset .jp-RenderedHTML { overflow-x: auto }\n'  # tables wider than a phone
