@@ -28,7 +28,12 @@ TABS = {  # pages of nbs/tutorials, in order
     'Understand': ['ablation', 'paper', 'fair', 'frontier', 'family', 'rounds', 'alarm'],
     'Guides': ['extend', 'cost', 'scale_out', 'published'],
 }
-CSS = '.md-typeset div:has(> table), .md-typeset .jp-RenderedHTML { overflow-x: auto }\n'  # tables wider than a phone
+# tables wider than a phone; tables of pandas like those of the theme, which styles only what has no class
+CSS = """.md-typeset div:has(> table), .md-typeset .jp-RenderedHTML { overflow-x: auto }
+.md-typeset table.dataframe { border: .05rem solid var(--md-typeset-table-color); border-collapse: collapse; font-size: .64rem; margin: 1em 0 }
+.md-typeset table.dataframe :is(th, td) { border: 0; border-top: .05rem solid var(--md-typeset-table-color); padding: .4em .8em; vertical-align: top }
+.md-typeset table.dataframe thead th { border-top: 0; font-weight: 700 }
+"""
 FLOORS = rebuild.FLOORS
 
 
