@@ -81,9 +81,10 @@ def run(page, command: str): page.evaluate("command => { window.jupyterapp.comma
 
 def choose_last(page):
     "Click into the last cell; again where the page grew meanwhile and another cell was hit"
+    cell = page.locator('.jp-Notebook .jp-Cell').last
     for _ in range(20):
-        page.locator('.jp-Notebook .jp-Cell').last.locator('.cm-content').click()
-        if 'jp-mod-active' in page.locator('.jp-Notebook .jp-Cell').last.get_attribute('class'): return
+        cell.locator('.cm-content').click()
+        if 'jp-mod-active' in cell.get_attribute('class'): return
         page.wait_for_timeout(250)
     raise AssertionError('the last cell can not be chosen')
 
@@ -109,6 +110,7 @@ def test_the_widgets_in_jupyterlab(lab, browser, tmp_path):
     choose_last(page)
     run(page, 'notebook:run-all-above')
     button(page, 1, 'Teach').wait_for(timeout=90_000)
+    button(page, 2, 'Start').wait_for(timeout=60_000)   # all cells have run: the page grows no more
     button(page, 1, 'Teach').click()
     page.wait_for_function(f"() => ({LABELS})(1).split('data:').length > 7", timeout=20_000)
     taught = page.evaluate(LABELS, 1)

@@ -572,7 +572,7 @@ def read_report(
     return stored, []
 
 # %% ../../nbs/evidence/44_run_store.ipynb #84a5face
-def read_reports(places: list[Path]) -> tuple[dict, list[str]]:  # as `report`; `runs` are those of all
+def read_reports(places: list[Path]) -> tuple[dict, list[str]]:  # as `report`; `runs` and `curves` are those of all
     "Several reports as one, such as one a seed; raises `BadInput` where a run is in two of them"
     found = [read_report(place) for place in places]
     rows = {}
@@ -580,7 +580,8 @@ def read_reports(places: list[Path]) -> tuple[dict, list[str]]:  # as `report`; 
         for row in result['runs']:
             if row['name'] in rows: raise BadInput(f"{place}: holds {row['name']}, which is in another report already")
             rows[row['name']] = row
-    return found[0][0] | dict(runs=[*rows.values()]), [line for _, skipped in found for line in skipped]
+    drawn = {name: curve for result, _ in found for name, curve in result.get('curves', {}).items()}
+    return found[0][0] | dict(runs=[*rows.values()], curves=drawn), [line for _, skipped in found for line in skipped]
 
 # %% ../../nbs/evidence/44_run_store.ipynb #286bab2e
 COST = {'step ms': ('step_ms', '.0f', 1),  # column -> key, format, factor

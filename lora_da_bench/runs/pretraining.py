@@ -75,7 +75,7 @@ class Crops(Dataset):
         picture = (street_picture, formula_picture)[i % 2](rng, (192, 384))
         image = torch.from_numpy(picture).permute(2, 0, 1)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**63)))
+            torch.default_generator.manual_seed(int(rng.integers(2**63)))
             return torch.stack([strong_crop(image) for _ in range(CROPS_OF_A_PICTURE)])
 
 # %% ../../nbs/runs/57_pretraining.ipynb #a97b22bc
