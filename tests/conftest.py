@@ -44,6 +44,10 @@ def browser():
         yield launch_chromium(play)
 
 
+@pytest.fixture(scope='module')
+def window(browser): return browser.new_context(viewport=dict(width=1440, height=1100))   # its pages compile the app's scripts once
+
+
 def command(*args) -> list[str]: return [sys.executable, '-m', 'lora_da_bench.views.cli', *map(str, args)]
 
 
@@ -127,12 +131,12 @@ def serve(second):
 
 
 @pytest.fixture
-def open_page(browser, serve):
+def open_page(window, serve):
     "Open the app on a folder of runs, with further words of its command; `page.problems`: errors of scripts, `page.elsewhere`: what it asked of others"
     opened = []
-    def open(folder, fresh=False, address='', more=(), **size):
+    def open(folder, fresh=False, address='', more=()):
         url, seconds = serve(folder, fresh, *more)
-        page = browser.new_page(viewport=dict(width=1440, height=1100) | size)
+        page = window.new_page()
         opened.append(page)
         page.problems, page.elsewhere, page.url_of_app = [], [], url
         page.on('pageerror', lambda e: page.problems.append(str(e)))
@@ -213,7 +217,7 @@ def small_published(tmp_path):
     from lora_da_bench.runs.experiments import PRESETS
     def write(name: str = 'gta5-cityscapes-swin-s', **changes) -> Path:
         small = dict(size=(64, 128), crop=(32, 64), source_crop=(36, 64), model='micro', weights='random', decoder_channels=16, batch_size=2,
-                     steps=4, rounds=1, warmup=2, eval_every=2, seen=2, probes=1)
+                     steps=2, rounds=1, warmup=1, eval_every=2, seen=2, probes=1)
         path = tmp_path/f'{name}.json'
         path.write_text(json.dumps(json.loads(PRESETS[name].model_dump_json()) | small | changes))
         return path

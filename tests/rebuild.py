@@ -12,11 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
-from nbconvert import MarkdownExporter
+from execnb.nbio import read_nb
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from traitlets.config import Config
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ('core', 'data', 'model', 'method', 'evidence', 'runs', 'studies', 'views')
@@ -35,6 +33,9 @@ def readme_links(text: str) -> str:
 
 def write_readme():
     "README.md from nbs/index.ipynb: prose and outputs; code only where a cell says `#| echo: true`"
+    import nbformat   # here, because these take seconds to load
+    from nbconvert import MarkdownExporter
+    from traitlets.config import Config
     notebook = nbformat.read(ROOT/'nbs/index.ipynb', 4)
     for cell in notebook.cells:
         if cell.cell_type == 'code' and '#| echo: true' not in cell.source: cell.source = ''
@@ -55,7 +56,7 @@ def definition(module: str, name: str) -> str:
 
 def drawn_from() -> str:
     "A hash of the code of nbs/index.ipynb, of what its drawing cells import from the library, and of the results drawn"
-    cells = nbformat.read(ROOT/'nbs/index.ipynb', 4).cells
+    cells = read_nb(ROOT/'nbs/index.ipynb').cells
     code = [cell.source for cell in cells if cell.cell_type == 'code']
     drawing = ast.parse('\n'.join(source for source in code if source.startswith('#| slow')))
     imports = [node for node in ast.walk(drawing) if isinstance(node, ast.ImportFrom)]

@@ -263,7 +263,7 @@ def test_cost_of_what_is_not_there(cli):
 
 
 def test_cost_that_will_not_fit(cli):
-    code, _, err = cli('cost', '--model', 'micro', '--device', 'cpu', '--batch', '1000000', '--stabilizers', 'lora-head-light')
+    code, _, err = cli('cost', '--model', 'micro', '--device', 'cpu', '--batch', '1000000', '--checkpointing', '--stabilizers', 'lora-head-light')
     assert code == 2 and 'error: out of memory: a step of lora-head-light needs about ' in err and ', and cpu has ' in err
     assert 'what would help most: ' in err and err.count('GB)') == 3 and err.rstrip().endswith('none of them alone is enough; or leave lora-head-light out of --stabilizers')
 

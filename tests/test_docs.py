@@ -5,12 +5,12 @@ import threading
 from functools import partial
 
 import pytest
-import site_docs
 
 
 @pytest.fixture(scope='module')
 def built(made_once):
     "The site's folder, served; its URL"
+    import site_docs   # here, because nbformat takes seconds
     out = made_once('docs', site_docs.build)
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(out/'site'))
     handler.log_message = lambda *args: None
