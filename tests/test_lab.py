@@ -100,6 +100,7 @@ def button(page, cell, name): return page.locator(f'.jp-Notebook .jp-Cell >> nth
 LABELS = "cell => [...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot')].flatMap(p => p.data).map(t => t.source ?? '').join()"
 POINTS = ("cell => Math.max(0, ...[...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot')].flatMap(p => p.data)"
           ".filter(t => t.type == 'scatter').map(t => t.x?.length ?? t.x?.shape?.[0] ?? 0))")
+DRAWN = "cell => document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot:has(.main-svg)').length"
 NAMES = "cell => [...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot')].flatMap(p => p.data).map(t => t.name ?? '').join()"
 
 
@@ -111,6 +112,7 @@ def test_the_widgets_in_jupyterlab(lab, browser, tmp_path):
     run(page, 'notebook:run-all-above')
     button(page, 1, 'Teach').wait_for(timeout=90_000)
     button(page, 2, 'Start').wait_for(timeout=60_000)   # all cells have run: the page grows no more
+    page.wait_for_function(f"() => ({DRAWN})(1) == 2", timeout=60_000)   # a figure hears of no change before it is drawn
     button(page, 1, 'Teach').click()
     page.wait_for_function(f"() => ({LABELS})(1).split('data:').length > 7", timeout=20_000)
     taught = page.evaluate(LABELS, 1)
