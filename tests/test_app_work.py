@@ -136,7 +136,7 @@ def test_train_from_the_page(open_desk, desk):
     assert page.locator('#begin').is_disabled()
     page.locator('#folder textarea, #folder input').fill('../elsewhere')
     says(page, '#plan', 'folder: expected a plain name')
-    fill(page, 'mine', 'steps=100000', 'eval_every=50')
+    fill(page, 'mine', 'steps=100000', 'eval_every=10')
     says(page, '#plan', 'mixed-lora-')
     page.wait_for_function("() => document.querySelector('#estimate').innerText.match(/mixed-lora-set.*GB on this machine/)", timeout=120_000)
     page.locator('#begin').click()

@@ -11,6 +11,7 @@ import pytest
 from at_hand import free_port
 
 SETUP = """
+import time
 from functools import partial
 from pathlib import Path
 from lora_da_bench.runs.experiments import Config, load_domains, Preset
@@ -21,15 +22,18 @@ from lora_da_bench.views.dashboard import Dashboard
 from lora_da_bench.views.stepper import Stepper
 import torch; torch.set_num_threads(1)
 tiny = Preset(dataset='streetscenes', model='micro', data=dict(frames=(16, 8, 4)), size=(48, 96), crop=(32, 64), batch_size=2,
-              source_steps=20, steps=10_000, lr=1e-3, eval_every=10, seen=4, probes=1, decoder_channels=16, warmup=1)
+              source_steps=20, steps=10_000, lr=1e-3, eval_every=4, seen=4, probes=1, decoder_channels=16, warmup=1)
 Path('tiny.json').write_text(tiny.model_dump_json())
 domains, runs = load_domains(tiny), Path('runs')
 for _ in train(runs/'source-seed0', Config(preset=tiny, recipe='source', steps=20), domains): pass
+class Unhurried(Dashboard):
+    "Leaves the processor to the page between steps"
+    def turn(self, turn): super().turn(turn); time.sleep(.1)
 print('ready')
 """
 CELLS = [SETUP,
          "stepper = Stepper(StepByStep(runs/'by-hand', Config(preset=tiny, recipe='mixed', stabilizer='ema', steps=30, source='source-seed0'), domains))\nstepper",
-         "dashboard = Dashboard(Path('out'), partial(run_study, Path('out'), Study(preset='tiny.json', seeds=1, arms=[{'recipe': 'plain', 'stabilizer': 'none'}])))\ndashboard",
+         "dashboard = Unhurried(Path('out'), partial(run_study, Path('out'), Study(preset='tiny.json', seeds=1, arms=[{'recipe': 'plain', 'stabilizer': 'none'}])))\ndashboard",
          "dashboard"]
 
 
@@ -71,8 +75,8 @@ def open_notebook(browser, lab, problems):
     page = browser.new_context(viewport=dict(width=1440, height=900)).new_page()
     page.on('pageerror', lambda e: problems.append(str(e)))
     page.goto(f'{lab}/lab/tree/live.ipynb')
-    page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=60_000)
-    page.wait_for_selector('text="Python 3 (ipykernel) | Idle"', timeout=60_000)
+    page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=120_000)
+    page.wait_for_selector('text="Python 3 (ipykernel) | Idle"', timeout=120_000)
     return page
 
 
@@ -91,7 +95,7 @@ def choose_last(page):
 
 def save(page):
     run(page, 'docmanager:save')
-    page.wait_for_function("() => !document.querySelector('.lm-TabBar-tab.jp-mod-dirty')", timeout=20_000)
+    page.wait_for_function("() => !document.querySelector('.lm-TabBar-tab.jp-mod-dirty')", timeout=60_000)
 
 
 def button(page, cell, name): return page.locator(f'.jp-Notebook .jp-Cell >> nth={cell}').locator(f'button:has-text("{name}")').first
@@ -111,31 +115,31 @@ def test_the_widgets_in_jupyterlab(lab, browser, tmp_path):
     choose_last(page)
     run(page, 'notebook:run-all-above')
     button(page, 1, 'Teach').wait_for(timeout=90_000)
-    button(page, 2, 'Start').wait_for(timeout=60_000)   # all cells have run: the page grows no more
-    page.wait_for_function(f"() => ({DRAWN})(1) == 2", timeout=60_000)   # a figure hears of no change before it is drawn
+    button(page, 2, 'Start').wait_for(timeout=120_000)   # all cells have run: the page grows no more
+    page.wait_for_function(f"() => ({DRAWN})(1) == 2", timeout=120_000)   # a figure hears of no change before it is drawn
     button(page, 1, 'Teach').click()
-    page.wait_for_function(f"() => ({LABELS})(1).split('data:').length > 7", timeout=20_000)
+    page.wait_for_function(f"() => ({LABELS})(1).split('data:').length > 7", timeout=60_000)
     taught = page.evaluate(LABELS, 1)
     button(page, 1, 'Update').click()
-    page.wait_for_function(f"() => ({POINTS})(1) == 1", timeout=20_000)
+    page.wait_for_function(f"() => ({POINTS})(1) == 1", timeout=60_000)
     assert page.evaluate(LABELS, 1) != taught
     button(page, 2, 'Start').click()
-    page.wait_for_function(f"() => ({NAMES})(2).includes('plain-none')", timeout=60_000)
-    page.wait_for_function(f"() => ({POINTS})(2) > 6", timeout=60_000)
+    page.wait_for_function(f"() => ({NAMES})(2).includes('plain-none')", timeout=120_000)
+    page.wait_for_function(f"() => ({POINTS})(2) > 6", timeout=120_000)
     page.locator('.jp-Notebook .jp-Cell >> nth=2').locator('select').first.select_option('lora')
     button(page, 2, 'Go on with these').click()
-    page.wait_for_function(f"() => ({NAMES})(2).includes('after-plain-none')", timeout=60_000)
+    page.wait_for_function(f"() => ({NAMES})(2).includes('after-plain-none')", timeout=120_000)
     titles = "[...document.querySelectorAll('.jp-Notebook .jp-Cell')[2].querySelectorAll('.js-plotly-plot')].flatMap(p => p.layout.annotations ?? [])"
-    page.wait_for_function(f"() => {titles}.some(a => /after-plain-none.*step [1-9]/.test(a.text))", timeout=60_000)   # its pictures follow
+    page.wait_for_function(f"() => {titles}.some(a => /after-plain-none.*step [1-9]/.test(a.text))", timeout=120_000)   # its pictures follow
     page.screenshot(path=os.environ.get('LAB_PICTURE', tmp_path/'lab.png'))
     save(page)
     page.context.close()
     page = open_notebook(browser, lab, [])
     choose_last(page)
     run(page, 'notebook:run-cell')
-    page.wait_for_function(f"() => ({NAMES})(3).includes('after-plain-none')", timeout=60_000)
+    page.wait_for_function(f"() => ({NAMES})(3).includes('after-plain-none')", timeout=120_000)
     before = page.evaluate(POINTS, 3)
-    page.wait_for_function(f"() => ({POINTS})(3) > {before}", timeout=60_000)   # it is alive
+    page.wait_for_function(f"() => ({POINTS})(3) > {before}", timeout=120_000)   # it is alive
     button(page, 3, 'Stop').click()
-    page.wait_for_function("() => document.querySelectorAll('.jp-Notebook .jp-Cell')[3].innerText.includes('stopped')", timeout=20_000)
+    page.wait_for_function("() => document.querySelectorAll('.jp-Notebook .jp-Cell')[3].innerText.includes('stopped')", timeout=60_000)
     assert problems == []
