@@ -159,3 +159,10 @@ def test_what_may_not_be_read_is_skipped_with_a_line(runs):
     assert whole.returncode == 0 and whole.stdout.count('\n') == 4 and '| mixed-lora-seed0 |' in whole.stdout
     for name in ('mixed-ema-seed0/config.json', 'mixed-none-seed0/metrics.jsonl'): assert f'skipped: {runs}/{name}: cannot be read (Permission denied)' in whole.stderr
     assert (alone.returncode, alone.stderr) == (2, f'error: {runs}/mixed-ema-seed0/config.json: cannot be read (Permission denied)\n')
+
+
+def test_foresight_names_the_runs_that_it_skips(cli, runs):
+    (runs/'mixed-ema-seed0/config.json').write_text('{')
+    code, out, err = cli('foresight', runs, '--format', 'json')
+    assert code == 0 and {*json.loads(out)['trajectories']} >= {'runs/mixed-lora-seed0'} and 'runs/mixed-ema-seed0' not in out
+    assert err.startswith('skipped: ') and 'mixed-ema-seed0' in err and len(err.splitlines()) == 1

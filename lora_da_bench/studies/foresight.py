@@ -41,15 +41,17 @@ def trajectories(
     return found
 
 # %% ../../nbs/studies/66_foresight.ipynb #350982a8
-def foresight_result(roots: list[Path]) -> dict:
-    "The trajectories of some folders, and what their runs ran with; raises `BadInput` where there is none"
-    found, first = {}, {}
+def foresight_result(roots: list[Path]) -> tuple[dict, list[str]]:
+    """The trajectories of some folders and what their runs ran with; a line for each run that can't be read; raises
+    `BadInput` where there is no trajectory"""
+    found, first, skipped = {}, {}, []
     for root in map(Path, roots):
-        runs, _ = find_runs(root)
+        runs, unreadable = find_runs(root)
+        skipped += unreadable
         found |= {f'{root.name}/{name}': of for name, of in trajectories(runs).items()}
         first = first or next((run for run in runs.values() if run['recipe'] not in ANCHORS), {})
     if not found: raise BadInput(f"{', '.join(map(str, roots))}: expected scored adaptations, found none")
-    return ran_with(first) | dict(trajectories=found)
+    return ran_with(first) | dict(trajectories=found), skipped
 
 # %% ../../nbs/studies/66_foresight.ipynb #64780618
 def looks_of(trajectory: dict) -> pd.DataFrame:

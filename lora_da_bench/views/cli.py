@@ -664,7 +664,8 @@ def show_foresight(
     "Which measures that need no labels foretell falls and gains, whether the collapse alarm sounds in time, whom to trust with the choice of a look."
     from lora_da_bench.evidence import run_store as store
     from lora_da_bench.studies.foresight import foresight_result, foresight_sentence, foresight_tables
-    result = foresight_result(folders)
+    result, skipped = foresight_result(folders)
+    for line in skipped: errors.print(f'skipped: {line}')
     if format == Format.json: return print(store.to_json(result))
     tables, said = foresight_tables(result['trajectories']), foresight_sentence(result['trajectories'])
     if format == Format.md: return print(*map(store.markdown, tables.values()), said, sep='\n\n')

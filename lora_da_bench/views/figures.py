@@ -70,7 +70,7 @@ def steps_before(run: dict, runs: list[dict]) -> int:
     return (run.get('round') or 0) * run.get('steps', 0)
 
 # %% ../../nbs/views/70_figures.ipynb #e16d2eda
-def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, new: bool, before: int = 0):
+def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, col: int, new: bool, before: int = 0):
     "A measure of a run, `before` steps to the right: a line for its main network, a thin one for each other; `new`: not yet in the legend"
     is_source = run['recipe'] == 'source'
     label = 'source' if is_source else plain(arm_of(run['name']))
@@ -81,11 +81,11 @@ def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, new: bool, before
         fig.add_scatter(x=points.index + before, y=points, name=label, legendgroup=label, showlegend=new and main,
                         line=dict(color=colour, width=2 if main else 1, dash=DASHES.get(run['recipe'])), **look,
                         meta=plain(run_label(run)) + ('' if main else f', {plain(network)}'),
-                        row=row, col=1 if is_source else 2,
+                        row=row, col=col,
                         hovertemplate=f'%{{meta}}<br>step %{{x}}<br>{plain(m.title)} %{{y:{m.form}}}<extra></extra>')
 
 # %% ../../nbs/views/70_figures.ipynb #acb5e3d8
-def add_reference_lines(fig: go.Figure, runs: list[dict], row: int, col: int = 2):
+def add_reference_lines(fig: go.Figure, runs: list[dict], row: int, col: int):
     "Dotted lines at the `reference_scores`, each with its name"
     for name, score in reference_scores(runs).items():
         fig.add_hline(y=score, line=dict(color=REFERENCE_COLOUR, width=1, dash='dot'), row=row, col=col,
@@ -95,13 +95,13 @@ def add_reference_lines(fig: go.Figure, runs: list[dict], row: int, col: int = 2
 # %% ../../nbs/views/70_figures.ipynb #52b9230b
 ALARM_COLOUR = '#d62728'
 
-def add_alarm(fig: go.Figure, run: dict, m: Measure, row: int, before: int = 0):
+def add_alarm(fig: go.Figure, run: dict, m: Measure, row: int, col: int, before: int = 0):
     "A cross on the curve of a run where its collapse alarm sounded"
     points, alarm = run['metrics'][m.name].dropna(), alarm_of(run)
     if not alarm or alarm.step not in points: return
     fig.add_scatter(x=[alarm.step + before], y=[points[alarm.step]], mode='markers',
                     marker=dict(symbol='x', size=11, color=ALARM_COLOUR), name='collapse alarm', legendgroup='collapse alarm',
-                    showlegend=not any(trace.name == 'collapse alarm' for trace in fig.data), row=row, col=2,
+                    showlegend=not any(trace.name == 'collapse alarm' for trace in fig.data), row=row, col=col,
                     hovertemplate=f"{plain(run_label(run))}<br>step {alarm.step}: {plain(alarm.message)}<extra></extra>")
 
 # %% ../../nbs/views/70_figures.ipynb #9e8b4b20
@@ -109,27 +109,31 @@ def curves(
     runs: list[dict],  # each with 'name', 'stabilizer', 'recipe', 'seed' and 'metrics', a table with a row a step
     measures: list[str] | None = None,  # that have a panel; None: those that say so themselves
 ) -> go.Figure:
-    "Quality and stability over steps, all runs in one figure; a panel for each measure"
+    """Quality and stability over steps, all runs in one figure; a panel for each measure. Source models are trained
+    before the others begin, so they have a column of their own, where there are any"""
     panels, in_legend = panels_of(runs, measures), set()
+    columns = {'source training': .25, 'adaptation': .75}   # and their widths
+    if all(run['recipe'] != 'source' for run in runs): del columns['source training']
     inner = 115 * (len(panels) + 1)  # pixels: the first panel is twice as high as the others
-    fig = make_subplots(len(panels), 2, shared_xaxes=True, row_heights=[2] + [1] * (len(panels) - 1),
-                        column_widths=(.25, .75), column_titles=('source training', 'adaptation'),
+    fig = make_subplots(len(panels), len(columns), shared_xaxes=True, row_heights=[2] + [1] * (len(panels) - 1),
+                        column_widths=list(columns.values()), column_titles=list(columns),
                         horizontal_spacing=.06, vertical_spacing=23 / inner)
     for run in runs:
         arm = 'source' if run['recipe'] == 'source' else arm_of(run['name'])
         for row, m in enumerate(panels, 1):
             if '' not in networks_of(run['metrics'], m.name): continue
             before = steps_before(run, runs)
-            add_curve(fig, run, m, row, arm not in in_legend, before)
-            if row == 1: add_alarm(fig, run, m, row, before)
+            col = 1 if arm == 'source' else len(columns)
+            add_curve(fig, run, m, row, col, arm not in in_legend, before)
+            if row == 1: add_alarm(fig, run, m, row, col, before)
             in_legend.add(arm)
     for row, m in enumerate(panels, 1):
-        if m.name == 'target_miou': add_reference_lines(fig, runs, row)
+        if m.name == 'target_miou': add_reference_lines(fig, runs, row, len(columns))
         # an empty panel shows no title: then the one beside it does
         left = any(run['recipe'] == 'source' and '' in networks_of(run['metrics'], m.name) for run in runs)
         fig.update_yaxes(tickformat='.1~%' if m.form.endswith('%') else '', row=row)
-        fig.update_yaxes(title_text=panel_title(m, wrapped=row > 1), row=row, col=1 if left else 2)
-    for col in (1, 2): fig.update_xaxes(title_text='step', row=len(panels), col=col)
+        fig.update_yaxes(title_text=panel_title(m, wrapped=row > 1), row=row, col=1 if left else len(columns))
+    for col in range(1, len(columns) + 1): fig.update_xaxes(title_text='step', row=len(panels), col=col)
     return style(fig).update_layout(height=inner + 120, hovermode='closest')
 
 # %% ../../nbs/views/70_figures.ipynb #94734835
