@@ -39,7 +39,7 @@ def plain(text: str) -> str:
 COLOURS = {'none': '#767676', 'ema': '#0072b2', 'lora': '#d55e00', 'lora+ema': '#009e73', 'dora': '#e69f00', 'ia3': '#cc79a7',
            'prompt': '#8a63d2', 'norm': '#56b4e9', 'frozen': '#a0522d', 'frozen+ema': '#1fa8a8', 'slow': '#7a9a01',
            'l2sp': '#c2255c', 'frozen-teacher': '#4c6ef5'}
-SPARE = ('#009e73', '#cc79a7', '#e69f00', '#56b4e9')  # for stabilizers that have no colour of their own
+SPARE = ('#b5a300', '#005f73', '#ff8787', '#9c36b5')  # for stabilizers that have no colour of their own
 SOURCE_COLOUR, REFERENCE_COLOUR = '#222222', '#808080'
 DASHES = {'plain': 'dash', 'transda': 'dot', 'oracle': 'dashdot'}  # a recipe's line; others are drawn through
 
