@@ -45,7 +45,7 @@ def browser():
 
 
 @pytest.fixture(scope='module')
-def window(browser): return browser.new_context(viewport=dict(width=1440, height=1100))   # its pages compile the app's scripts once
+def window(browser): return browser.new_context(viewport=dict(width=1440, height=1100))   # its pages share a cache
 
 
 def command(*args) -> list[str]: return [sys.executable, '-m', 'lora_da_bench.views.cli', *map(str, args)]

@@ -15,6 +15,7 @@ from PIL import Image
 from test_bad_input import is_one_line
 
 from lora_da_bench.data import datasets
+from lora_da_bench.studies.arms import Arm, chain
 from lora_da_bench.runs.experiments import PRESETS
 from lora_da_bench.data.labels import CITYSCAPES, label_image, SYNTHIA
 from lora_da_bench.evidence.run_store import find_runs, labelled_frames, read_metrics, weights_path
@@ -212,6 +213,7 @@ def test_dry_run_of_a_published_preset(cli, published, tmp_path):
     assert '4 source frames, 18 target frames to adapt to, 3 held out' in text and '20 steps in all' in text and 'transda-lora-decoder_channels=64-model=swin_tiny_patch4_window7_224-seed0-round3' in text
     assert 'estimated on this device' in text and ' GB for weights' in text
     assert not (tmp_path/'out').exists()
+    assert sum(config.steps for config in chain('whole', Arm(PRESETS['gta5-cityscapes-swin-s'], 'transda', 'lora')).values()) == 40_000
 
 
 def test_own_folders(cli, published, tmp_path):

@@ -120,10 +120,9 @@ def curves(
                         horizontal_spacing=.06, vertical_spacing=23 / inner)
     for run in runs:
         arm = 'source' if run['recipe'] == 'source' else arm_of(run['name'])
+        col, before = 1 if arm == 'source' else len(columns), steps_before(run, runs)
         for row, m in enumerate(panels, 1):
             if '' not in networks_of(run['metrics'], m.name): continue
-            before = steps_before(run, runs)
-            col = 1 if arm == 'source' else len(columns)
             add_curve(fig, run, m, row, col, arm not in in_legend, before)
             if row == 1: add_alarm(fig, run, m, row, col, before)
             in_legend.add(arm)
