@@ -18,7 +18,8 @@ from starlette.responses import PlainTextResponse
 from lora_da_bench.core.errors import BadInput
 from lora_da_bench.evidence.run_store import known_measures
 from lora_da_bench.views.comparison import (arm_colours, arm_curves, cost_bars, figure_page, html_report, number_table,
-    PLOTLY, shipped, trade_off, WEIGHTS)
+    trade_off, WEIGHTS)
+from lora_da_bench.views.figures import PLOTLY, shipped
 from lora_da_bench_app import STATIC
 from lora_da_bench_app.jobs import go_on
 from lora_da_bench_app.pictures import picture_routes, within

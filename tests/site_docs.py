@@ -18,8 +18,7 @@ from nbconvert import MarkdownExporter
 import rebuild
 from lora_da_bench.evidence.run_store import curves_of, markdown, outcome
 from lora_da_bench.studies.ablation import ablation_table, without_candidates
-from lora_da_bench.views.comparison import PLOTLY, shipped
-from lora_da_bench.views.figures import closure_figure, cost_figure, curves
+from lora_da_bench.views.figures import closure_figure, cost_figure, curves, PLOTLY, shipped
 
 ROOT = rebuild.ROOT
 REPOSITORY = 'https://github.com/lora-da-bench/lora_da_bench/blob/main'

@@ -97,11 +97,11 @@ def save(page):
 def button(page, cell, name): return page.locator(f'.jp-Notebook .jp-Cell >> nth={cell}').locator(f'button:has-text("{name}")').first
 
 
-LABELS = "cell => [...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot')].flatMap(p => p.data).map(t => t.source ?? '').join()"
-POINTS = ("cell => Math.max(0, ...[...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot')].flatMap(p => p.data)"
-          ".filter(t => t.type == 'scatter').map(t => t.x?.length ?? t.x?.shape?.[0] ?? 0))")
-DRAWN = "cell => document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot:has(.main-svg)').length"
-NAMES = "cell => [...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot')].flatMap(p => p.data).map(t => t.name ?? '').join()"
+PLOTS = "[...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelectorAll('.js-plotly-plot')]"
+LABELS = f"cell => {PLOTS}.flatMap(p => p.data).map(t => t.source ?? '').join()"
+POINTS = f"cell => Math.max(0, ...{PLOTS}.flatMap(p => p._fullData).filter(t => t.type == 'scatter').map(t => t.x?.length ?? 0))"
+NAMES = f"cell => {PLOTS}.flatMap(p => p.data).map(t => t.name ?? '').join()"
+PICTURED = f"cell => {PLOTS}.flatMap(p => p.layout.annotations ?? []).some(a => /after-plain-none.*step [1-9]/.test(a.text))"
 
 
 def test_the_widgets_in_jupyterlab(lab, browser, tmp_path):
@@ -112,7 +112,6 @@ def test_the_widgets_in_jupyterlab(lab, browser, tmp_path):
     run(page, 'notebook:run-all-above')
     button(page, 1, 'Teach').wait_for(timeout=90_000)
     button(page, 2, 'Start').wait_for(timeout=120_000)   # all cells have run: the page grows no more
-    page.wait_for_function(f"() => ({DRAWN})(1) == 2", timeout=120_000)   # a figure hears of no change before it is drawn
     button(page, 1, 'Teach').click()
     page.wait_for_function(f"() => ({LABELS})(1).split('data:').length > 7", timeout=60_000)
     taught = page.evaluate(LABELS, 1)
@@ -125,8 +124,7 @@ def test_the_widgets_in_jupyterlab(lab, browser, tmp_path):
     page.locator('.jp-Notebook .jp-Cell >> nth=2').locator('select').first.select_option('lora')
     button(page, 2, 'Go on with these').click()
     page.wait_for_function(f"() => ({NAMES})(2).includes('after-plain-none')", timeout=120_000)
-    titles = "[...document.querySelectorAll('.jp-Notebook .jp-Cell')[2].querySelectorAll('.js-plotly-plot')].flatMap(p => p.layout.annotations ?? [])"
-    page.wait_for_function(f"() => {titles}.some(a => /after-plain-none.*step [1-9]/.test(a.text))", timeout=120_000)   # its pictures follow
+    page.wait_for_function(f"() => ({PICTURED})(2)", timeout=120_000)   # its pictures follow
     page.screenshot(path=os.environ.get('LAB_PICTURE', tmp_path/'lab.png'))
     save(page)
     page.context.close()

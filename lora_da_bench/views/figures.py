@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['MARKUP', 'COLOURS', 'SPARE', 'SOURCE_COLOUR', 'REFERENCE_COLOUR', 'DASHES', 'ARROWS', 'ALARM_COLOUR', 'AT_LEAST',
-           'Shown', 'ROWS', 'LABEL_ROWS', 'COST_COLOURS', 'plain', 'colour_of', 'panels_of', 'panel_title',
+           'Shown', 'ROWS', 'LABEL_ROWS', 'COST_COLOURS', 'PLOTLY', 'plain', 'colour_of', 'panels_of', 'panel_title',
            'steps_before', 'add_curve', 'add_reference_lines', 'add_alarm', 'curves', 'style', 'pseudo_picture',
            'error_picture', 'png', 'data_uri', 'shown', 'made_of', 'snapshot_pictures', 'score_at', 'last_snapshot',
            'probe_grid', 'picture_grid', 'label_grid', 'add_arm', 'batchnorm_closure', 'closure_figure', 'cost_figure',
-           'duration', 'class_legend']
+           'duration', 'class_legend', 'shipped']
 
 # %% ../../nbs/views/70_figures.ipynb #dc2cfca6
 import base64
 import io
 from collections.abc import Callable
+from importlib.resources import files
 from itertools import cycle
 
 import numpy as np
@@ -355,3 +356,10 @@ def class_legend(classes: list[str], palette: list) -> str:
     names = ''.join(f'<span style="white-space:nowrap">{square.format(*colour)}{plain(name)}</span>'
                     for name, colour in zip(classes, palette))
     return f'<div style="display:flex;flex-wrap:wrap;gap:.2em 1em;font-size:.85em">{names}</div>'
+
+# %% ../../nbs/views/70_figures.ipynb #77871f8d
+PLOTLY = 'plotly-cartesian.min.js'  # of npm: the traces of two axes, a third of all of Plotly
+
+def shipped(name: str) -> str:
+    "A style sheet or script that ships with the library"
+    return (files('lora_da_bench')/'shipped'/name).read_text()

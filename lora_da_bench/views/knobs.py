@@ -54,7 +54,6 @@ class Knobs(Live):
         for _ in range(KEPT + 1):
             for col in (1, 2): fig.add_scatter(x=[], y=[], mode='lines', line_color=EARLIER, showlegend=False, row=1, col=col)
         super().__init__([self.stabilizer, self.sliders, self.said], dict(curves=style(fig).update_layout(height=330, margin=dict(l=55, t=55))))
-        self.fig = self.figures['curves']
         self.work, self.points = Background(self.begin, self.draw), []
         self.stabilizer.observe(lambda _: self.choose(), 'value')
         self.choose()
@@ -79,10 +78,11 @@ class Knobs(Live):
 
     def shift(self):
         "Make the curve in hand the first of the earlier ones"
-        traces = [(t.x, t.y) for t in self.fig.data]
-        with self.fig.batch_update():
-            for trace, (x, y) in zip(self.fig.data[2:], traces): trace.update(x=x, y=y)
-            for trace in self.fig.data[:2]: trace.update(x=[], y=[], line=dict(color=colour_of(self.stabilizer.value), width=3))
+        fig = self.figures['curves']
+        traces = [(t.x, t.y) for t in fig.data]
+        for trace, (x, y) in zip(fig.data[2:], traces): trace.update(x=x, y=y)
+        for trace in fig.data[:2]: trace.update(x=[], y=[], line=dict(color=colour_of(self.stabilizer.value), width=3))
+        self.show('curves', fig)
 
     def begin(self):
         values = {slider.description: slider.value for slider in self.sliders.children}
@@ -94,5 +94,6 @@ class Knobs(Live):
         "Add a point to the curve in hand"
         self.points.append(point)
         steps, flips, moved = zip(*self.points)
-        with self.fig.batch_update():
-            for trace, y in zip(self.fig.data[:2], (flips, moved)): trace.update(x=steps, y=y)
+        fig = self.figures['curves']
+        for trace, y in zip(fig.data[:2], (flips, moved)): trace.update(x=steps, y=y)
+        self.show('curves', fig)
