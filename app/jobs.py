@@ -103,7 +103,9 @@ def resume(root: Path, number: int):
 
 def remove(root: Path, number: int):
     "Take an ended job off the list; its runs stay"
-    if (job := job_of(root, number)).state in ENDED: shutil.rmtree(job.folder)
+    if (job := job_of(root, number)).state not in ENDED: return
+    gone = job.folder.rename(job.folder.with_name(f'.{job.folder.name}-{time.time_ns()}'))  # a worker takes a half removed one for new
+    shutil.rmtree(gone)
 
 
 def start_worker(root: Path):

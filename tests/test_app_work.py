@@ -159,7 +159,7 @@ def test_train_from_the_page(open_desk, desk):
     assert not page.problems and not again.problems and not page.elsewhere
 
 
-def test_a_queue_whose_worker_is_killed(tmp_path):
+def test_a_queue_whose_worker_is_killed(tmp_path, monkeypatch):
     "A job that lost its worker is told to be interrupted, and goes on with the next worker; a failed one says why"
     from lora_da_bench_app import jobs
     (tmp_path/'runs').mkdir()
@@ -178,8 +178,11 @@ def test_a_queue_whose_worker_is_killed(tmp_path):
     wait('failed', 'done')
     jobs.resume(tmp_path/'runs', 1)
     wait('failed', 'done')
-    jobs.remove(tmp_path/'runs', 1)
-    assert [job.number for job in jobs.jobs_of(tmp_path/'runs')] == [2]
+    removed = []
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.shutil, 'rmtree', lambda folder: removed.append(folder))   # as if it took long
+        jobs.remove(tmp_path/'runs', 1)
+    assert [job.number for job in jobs.jobs_of(tmp_path/'runs')] == [2] and removed[0].exists()
     for file, text in (('state.json', '{"state": "<b>"}'), ('state.json', '[]'), ('job.json', '[')):   # a damaged one hides
         (tmp_path/'runs/.jobs/0002'/file).write_text(text)
         assert jobs.jobs_of(tmp_path/'runs') == []
