@@ -87,11 +87,13 @@ def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, col: int, new: bo
 
 # %% ../../nbs/views/70_figures.ipynb #acb5e3d8
 def add_reference_lines(fig: go.Figure, runs: list[dict], row: int, col: int):
-    "Dotted lines at the `reference_scores`, each with its name"
-    for name, score in reference_scores(runs).items():
+    "Dotted lines at the `reference_scores`, each with its name: above the line of the better source score, so that two close ones stay apart"
+    scores = reference_scores(runs)
+    for name, score in scores.items():
+        above = name != 'oracle' and score > min(scores.values())
         fig.add_hline(y=score, line=dict(color=REFERENCE_COLOUR, width=1, dash='dot'), row=row, col=col,
-                      annotation=dict(text=f'{name} {score:.3f}', font_size=11), annotation_position='bottom right',
-                      exclude_empty_subplots=False)
+                      annotation=dict(text=f'{name} {score:.3f}', font_size=11), exclude_empty_subplots=False,
+                      annotation_position='top right' if above else 'bottom right')
 
 # %% ../../nbs/views/70_figures.ipynb #52b9230b
 ALARM_COLOUR = '#d62728'
