@@ -21,7 +21,7 @@ from lora_da_bench.views.dashboard import Dashboard
 from lora_da_bench.views.stepper import Stepper
 import torch; torch.set_num_threads(1)
 tiny = Preset(dataset='streetscenes', model='micro', data=dict(frames=(16, 8, 4)), size=(48, 96), crop=(32, 64), batch_size=2,
-              source_steps=20, steps=10_000, lr=1e-3, eval_every=10, seen=4, probes=1, decoder_channels=16, warmup=1)
+              source_steps=20, steps=10_000, lr=1e-3, eval_every=5, seen=4, probes=1, decoder_channels=16, warmup=1)
 Path('tiny.json').write_text(tiny.model_dump_json())
 domains, runs = load_domains(tiny), Path('runs')
 for _ in train(runs/'source-seed0', Config(preset=tiny, recipe='source', steps=20), domains): pass
@@ -29,7 +29,10 @@ print('ready')
 """
 CELLS = [SETUP,
          "stepper = Stepper(StepByStep(runs/'by-hand', Config(preset=tiny, recipe='mixed', stabilizer='ema', steps=30, source='source-seed0'), domains))\nstepper",
-         "dashboard = Dashboard(Path('out'), partial(run_study, Path('out'), Study(preset='tiny.json', seeds=1, arms=[{'recipe': 'plain', 'stabilizer': 'none'}])))\ndashboard",
+         """dashboard = Dashboard(Path('out'), partial(run_study, Path('out'), Study(preset='tiny.json', seeds=1, arms=[{'recipe': 'plain', 'stabilizer': 'none'}])))
+import time
+dashboard.background.after_turn = lambda turn: (dashboard.turn(turn), time.sleep(.1))   # leaves the browser its share of the machine
+dashboard""",
          "dashboard"]
 
 
