@@ -224,8 +224,8 @@ def difference_figure(table: pd.DataFrame, against: str = 'ema', margin: float =
         said = f'{plain(line.arm)}: {line.verdict}<br>%{{x:+.1f}} points, {line.n} seeds<extra></extra>'
         fig.add_scatter(x=[100 * line.mean], y=[plain(line.arm)], error_x=reach, mode='markers', showlegend=False,
                         marker=dict(color=colour_of(line.stabilizer), size=10), hovertemplate=said)
-    fig.update_xaxes(title_text=f'points of mIoU against {plain(against)} under the same recipe')
-    fig.update_layout(height=130 + 34 * len(lines)).update_yaxes(showgrid=False)
+    fig.update_xaxes(title_text=f'points of mIoU<br>against {plain(against)}')
+    fig.update_layout(height=145 + 34 * len(lines)).update_yaxes(showgrid=False)
     return style(fig).update_layout(margin=dict(l=210, t=20))
 
 # %% ../../nbs/views/77_comparison.ipynb #c4215bbe
