@@ -53,14 +53,14 @@ def site_links(text: str, notebook: Path) -> str:
     return re.sub(rebuild.LINK, moved, text)
 
 
-def write_page(notebook: Path, pages: Path):
+def write_page(notebook: Path, pages: Path, exporter: MarkdownExporter):
     "A notebook as Markdown, its pictures beside it; cells marked `#| hide` are left out, and so is the code of the front page"
     nb, front = nbformat.read(notebook, 4), notebook == ROOT/'nbs/index.ipynb'
     nb.cells = [c for c in nb.cells if not c.source.startswith(('#| hide', '#| default_exp', '#| slow'))]
     for cell in nb.cells:
         if cell.cell_type == 'markdown': cell.source = site_links(cell.source, notebook)
         else: cell.source = '' if front else re.sub(r'^#\| .*\n', '', cell.source, flags=re.M)
-    text, resources = MarkdownExporter().from_notebook_node(nb, resources=dict(unique_key=notebook.stem, output_files_dir=f'{notebook.stem}_files'))
+    text, resources = exporter.from_notebook_node(nb, resources=dict(unique_key=notebook.stem, output_files_dir=f'{notebook.stem}_files'))
     page = pages/notebook.relative_to(ROOT/'nbs').with_suffix('.md')
     page.parent.mkdir(parents=True, exist_ok=True)
     for name, data in resources['outputs'].items():
@@ -116,9 +116,9 @@ def settings(out: Path, library: list[dict]) -> dict:
 
 def build(out: Path):
     "Write the pages and build the site; raises `CalledProcessError` where a link is broken"
-    pages = out/'pages'
+    pages, exporter = out/'pages', MarkdownExporter()
     shutil.rmtree(pages, ignore_errors=True)
-    for notebook in rebuild.all_notebooks(): write_page(notebook, pages)
+    for notebook in rebuild.all_notebooks(): write_page(notebook, pages, exporter)
     shutil.copytree(ROOT/'nbs/media', pages/'media')
     library = [{floor: write_floor(floor, pages)} for floor in FLOORS]
     write_results(pages)
