@@ -7,12 +7,13 @@ __all__ = ['MARKUP', 'COLOURS', 'SPARE', 'SOURCE_COLOUR', 'REFERENCE_COLOUR', 'D
            'Shown', 'ROWS', 'LABEL_ROWS', 'COST_COLOURS', 'PLOTLY', 'plain', 'colour_of', 'panels_of', 'panel_title',
            'steps_before', 'add_curve', 'add_reference_lines', 'add_alarm', 'curves', 'style', 'pseudo_picture',
            'error_picture', 'png', 'data_uri', 'shown', 'made_of', 'snapshot_pictures', 'score_at', 'last_snapshot',
-           'probe_grid', 'picture_grid', 'label_grid', 'add_arm', 'batchnorm_closure', 'closure_figure', 'cost_figure',
-           'duration', 'class_legend', 'shipped']
+           'probe_grid', 'column_title', 'picture_grid', 'label_grid', 'add_arm', 'batchnorm_closure', 'closure_figure',
+           'cost_figure', 'duration', 'class_legend', 'shipped']
 
 # %% ../../nbs/views/70_figures.ipynb #dc2cfca6
 import base64
 import io
+import textwrap
 from collections.abc import Callable
 from importlib.resources import files
 from itertools import cycle
@@ -26,7 +27,7 @@ from plotly.subplots import make_subplots
 from ..core.errors import BadInput, printable
 from ..data.labels import IGNORE
 from ..evidence.measures import gap_closed, Measure, MEASURES, networks_of
-from ..evidence.run_store import (alarm_of, arm_of, known_measures, read_labels, read_snapshot,
+from ..evidence.run_store import (alarm_of, ANCHORS, arm_of, known_measures, read_labels, read_snapshot,
     reference_scores, run_label, snapshot_steps, step_folder)
 
 # %% ../../nbs/views/70_figures.ipynb #af7c5fb5
@@ -87,10 +88,12 @@ def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, col: int, new: bo
 
 # %% ../../nbs/views/70_figures.ipynb #acb5e3d8
 def add_reference_lines(fig: go.Figure, runs: list[dict], row: int, col: int):
-    "Dotted lines at the `reference_scores`, each with its name: above the line of the better source score, so that two close ones stay apart"
+    "Dotted lines at the `reference_scores`, each with its name below it; above it where another line is close below"
     scores = reference_scores(runs)
+    drawn = [v for run in runs if run['recipe'] not in ANCHORS for v in run['metrics'].get('target_miou', ())] + [*scores.values()]
+    name_high = .08 * (np.nanmax(drawn) - np.nanmin(drawn)) if drawn else 0.   # in mIoU, about
     for name, score in scores.items():
-        above = name != 'oracle' and score > min(scores.values())
+        above = any(0 < score - other < name_high for other in scores.values())
         fig.add_hline(y=score, line=dict(color=REFERENCE_COLOUR, width=1, dash='dot'), row=row, col=col,
                       annotation=dict(text=f'{name} {score:.3f}', font_size=11), exclude_empty_subplots=False,
                       annotation_position='top right' if above else 'bottom right')
@@ -232,14 +235,22 @@ def probe_grid(
     for run in runs:
         if (at := last_snapshot(run, step)) is None: continue
         score = score_at(run['metrics'], 'target_miou', at)
-        title = f"<b>{plain(run_label(run))}</b><br>step {at}" + ('' if score is None else f' · mIoU {score:.3f}')
+        facts = [f'step {at}'] + ([] if score is None else [f'mIoU {score:.3f}'])
         pictures = dict(zip(ROWS, snapshot_pictures(run['folder'], probe, at)))
-        columns.append((title, [pictures[row] for row in rows]))
+        columns.append((run_label(run), facts, [pictures[row] for row in rows]))
     return picture_grid(columns, rows, 'no snapshots yet', width)
 
 # %% ../../nbs/views/70_figures.ipynb #ce4aed9a
+def column_title(name: str, facts: list[str], wide: float) -> list[str]:
+    "The lines above a column that is so many pixels wide: its name, which may be anything, and facts about it"
+    letters = max(8, int(wide / 8))
+    about = ' · '.join(facts)
+    names = [f'<b>{plain(line)}</b>' for line in textwrap.wrap(name, letters)]
+    return names + ([about] if len(about) <= letters else facts)
+
+# %% ../../nbs/views/70_figures.ipynb #6d0cdd17
 def picture_grid(
-    columns: list[tuple[str, list[Shown]]],  # title, and a picture for each of `rows`
+    columns: list[tuple[str, list[str], list[Shown]]],  # name, facts, and a picture for each of `rows`
     rows: tuple[str, ...],
     if_empty: str,             # what is said where there is no column
     width: int | None = None,  # pixels; None fills the page
@@ -249,21 +260,23 @@ def picture_grid(
         empty = go.Figure().add_annotation(text=if_empty, showarrow=False, font_size=18)
         return style(empty).update_xaxes(visible=False).update_yaxes(visible=False)
     n = max(3, len(columns))  # one run alone should not fill the page
-    size = next((p.size for _, pictures in columns for p in pictures if isinstance(p, Image.Image)), (2, 1))
+    size = next((p.size for *_, pictures in columns for p in pictures if isinstance(p, Image.Image)), (2, 1))
+    wide = width or 1180
+    titles = [column_title(name, facts, (wide - 100) / n) for name, facts, _ in columns]
     fig = make_subplots(len(rows), n, horizontal_spacing=.008, vertical_spacing=.008)
-    for col, (title, pictures) in enumerate(columns, 1):
+    for col, (title, (*_, pictures)) in enumerate(zip(titles, columns), 1):
         for row, picture in enumerate(pictures, 1):
             place, above = dict(row=row, col=col), dict(xref='x domain', yref='y domain', showarrow=False, x=.5)
             if isinstance(picture, str):
                 fig.add_annotation(text=plain(picture), y=.5, font_size=11, **above, **place)
                 picture = Image.new('RGB', size, '#dddddd')
             if picture: fig.add_image(source=data_uri(picture), hoverinfo='skip', **place)
-            if row == 1: fig.add_annotation(text=title, y=1, yanchor='bottom', font_size=13, **above, **place)
+            if row == 1: fig.add_annotation(text='<br>'.join(title), y=1, yanchor='bottom', font_size=13, **above, **place)
     for row, name in enumerate(rows, 1): fig.update_yaxes(title=dict(text=name, font_size=12), row=row, col=1)
     fig.update_xaxes(matches='x', showticklabels=False).update_yaxes(matches='y', showticklabels=False)
-    wide = width or 1180
-    height = int((wide - 100) / n * min(size[1] / size[0], 1.) * len(rows)) + 65
-    margin, meta = dict(l=90, r=10, t=55, b=10), dict(width=wide)   # that the height belongs to
+    above = 21 + 17 * max(map(len, titles))
+    height = int((wide - 100) / n * min(size[1] / size[0], 1.) * len(rows)) + above + 10
+    margin, meta = dict(l=90, r=10, t=above, b=10), dict(width=wide)   # that the height belongs to
     style(fig).update_layout(width=width, height=height, margin=margin, meta=meta, dragmode='zoom')
     return fig.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
@@ -282,9 +295,8 @@ def label_grid(
         labels = shown(read_labels, run['folder'], frame, label=True)
         if labels is None: continue
         right, miou = (score_at(run['metrics'], name) for name in ('labels_accuracy', 'labels_miou'))
-        title = f'<b>{plain(run_label(run))}</b>'
-        if None not in (right, miou): title += f'<br>{right:.1%} right · mIoU {miou:.3f}'
-        columns.append((title, [image, truth, labels, made_of(error_picture, image, labels, truth)]))
+        facts = [] if None in (right, miou) else [f'{right:.1%} right', f'mIoU {miou:.3f}']
+        columns.append((run_label(run), facts, [image, truth, labels, made_of(error_picture, image, labels, truth)]))
     return picture_grid(columns, LABEL_ROWS, 'no labels yet')
 
 # %% ../../nbs/views/70_figures.ipynb #ae8e15a6

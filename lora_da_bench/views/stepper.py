@@ -78,8 +78,8 @@ def step_grid(
     columns = (step_columns(run, i) if run.step or run.last else {}) | {'a watched frame': watched_column(run)}
     size = columns['a watched frame'][0].size
     in_size = lambda picture: picture.resize(size, Image.Resampling.NEAREST) if picture else Image.new('RGB', size, NOTHING_YET)
-    *filled, last = [(plain(title), [in_size(picture) for picture in pictures]) for title, pictures in columns.items()]
-    return picture_grid([*filled, *[('', [in_size(None)] * 3)] * (3 - len(filled)), last], STEP_ROWS, '', width)
+    *filled, last = [(title, [], [in_size(picture) for picture in pictures]) for title, pictures in columns.items()]
+    return picture_grid([*filled, *[('', [], [in_size(None)] * 3)] * (3 - len(filled)), last], STEP_ROWS, '', width)
 
 # %% ../../nbs/views/73_stepper.ipynb #3a88d225
 KINDS = {'step': 'in this step', 'start': 'since the start', 'teacher': 'teacher from student'}  # of `distances`
