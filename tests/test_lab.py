@@ -104,7 +104,7 @@ PLOTS = "[...document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelec
 LABELS = f"cell => {PLOTS}.flatMap(p => p.data).map(t => t.source ?? '').join()"
 POINTS = f"cell => Math.max(0, ...{PLOTS}.flatMap(p => p._fullData).filter(t => t.type == 'scatter').map(t => t.x?.length ?? 0))"
 NAMES = f"cell => {PLOTS}.flatMap(p => p.data).map(t => t.name ?? '').join()"
-PICTURED = f"cell => {PLOTS}.flatMap(p => p.layout.annotations ?? []).some(a => /after-plain-none.*step [1-9]/.test(a.text))"
+PICTURED = f"cell => {PLOTS}.flatMap(p => p.layout.annotations ?? []).some(a => /after-plain-none.*step [1-9]/.test(a.text.replace(/<[^>]*>/g, '')))"
 
 
 def test_the_widgets_in_jupyterlab(lab, browser, tmp_path):
