@@ -6,6 +6,7 @@ the README is written; with `--app DIR` only the README's pictures of the app ar
 
 import ast
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = ('core', 'data', 'model', 'method', 'evidence', 'runs', 'studies', 'views')
 LINK = r'(\]\(|(?:src|srcset|href)=")(?![a-z]+:|#)([^)"]+)'  # of a notebook, to another place in the repository
 BIN = Path(sys.executable).parent
+WIDGET = 'application/vnd.jupyter.widget-view+json'
 PICTURES = ('readme-light.png', 'readme-dark.png')  # in nbs/media, drawn by a cell of nbs/index.ipynb
 
 
@@ -92,6 +94,16 @@ def run(notebook: Path):
     shown = os.environ | {'PLOTLY_RENDERER': 'png', 'IN_TEST': '1'}
     subprocess.run([BIN/'jupyter', *command, notebook], cwd=notebook.parent, check=True, env=shown)
     number_tables(notebook)
+    drop_widgets(notebook)
+
+
+def drop_widgets(notebook: Path):
+    "Leave out what needs a kernel: a progress bar would stand at 0% for good"
+    nb = json.loads(notebook.read_text())
+    nb['metadata'].pop('widgets', None)
+    for cell in nb['cells']:
+        if 'outputs' in cell: cell['outputs'] = [o for o in cell['outputs'] if WIDGET not in o.get('data', {})]
+    notebook.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + '\n')
 
 
 def number_tables(notebook: Path):

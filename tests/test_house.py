@@ -123,6 +123,11 @@ def test_links_and_pictures_lead_to_files(path):
     assert [t for t in links(prose(path)) if not (path.parent/t).exists()] == []
 
 
+def test_no_stored_output_is_a_widget():
+    "It needs a kernel: without one a finished progress bar stands at 0%"
+    assert [path.name for path in NOTEBOOKS if f'"{rebuild.WIDGET}"' in path.read_text()] == []
+
+
 def test_contributing_sends_nobody_to_a_notebook_that_is_not_there():
     named = re.findall(rf"`((?:{'|'.join(FLOORS)})/[0-9]{{2}}\w+)`", (ROOT/'CONTRIBUTING.md').read_text())
     assert named
