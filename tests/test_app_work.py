@@ -9,6 +9,7 @@ import time
 import zlib
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import make_camvid, says, tab
 from PIL import Image
@@ -172,6 +173,7 @@ def test_a_queue_whose_worker_is_killed(tmp_path, monkeypatch):
             time.sleep(.05)
     wait('failed', 'done')
     assert 'no such folder' in jobs.job_of(tmp_path/'runs', 1).line
+    while any(str(tmp_path/'runs') in (p.info['cmdline'] or ()) for p in psutil.process_iter(['cmdline'])): time.sleep(.05)
     jobs.set_state(jobs.job_of(tmp_path/'runs', 2).folder, 'running')   # as a killed worker leaves it
     wait('failed', 'interrupted')
     jobs.go_on(tmp_path/'runs')
