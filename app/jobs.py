@@ -104,8 +104,8 @@ def resume(root: Path, number: int):
 def remove(root: Path, number: int):
     "Take an ended job off the list; its runs stay"
     if (job := job_of(root, number)).state not in ENDED: return
-    gone = job.folder.rename(job.folder.with_name(f'.{job.folder.name}-{time.time_ns()}'))  # a worker takes a half removed one for new
-    shutil.rmtree(gone)
+    # out of sight first: a worker takes a half removed one for new
+    shutil.rmtree(job.folder.rename(job.folder.with_name(f'.{job.folder.name}-{time.time_ns()}')))
 
 
 def start_worker(root: Path):

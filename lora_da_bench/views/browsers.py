@@ -47,8 +47,8 @@ class RunBrowser(Live):
         except BadInput as problem: self.runs, skipped = {}, [str(problem)]
         self.said.value = '<br>'.join(f'skipped: {plain(line)}' for line in skipped[:5])
         runs = [*self.runs.values()]
-        kept = [name for name in self.runs if name in self.chosen.value or name not in known]
-        if runs and not known: kept = [run['name'] for run in runs if run['seed'] == runs[0]['seed']][:AT_FIRST]
+        if known: kept = [name for name in self.runs if name in self.chosen.value or name not in known]
+        else: kept = [run['name'] for run in runs if run['seed'] == runs[0]['seed']][:AT_FIRST]
         steps = sorted({s for run in runs if run['recipe'] != 'source' for s in snapshot_steps(run['folder'])}) or [0]
         self.reading = True
         self.chosen.options = [(run_label(run), run['name']) for run in runs]

@@ -89,9 +89,9 @@ def add_curve(fig: go.Figure, run: dict, m: Measure, row: int, col: int, new: bo
 # %% ../../nbs/views/70_figures.ipynb #acb5e3d8
 def add_reference_lines(fig: go.Figure, runs: list[dict], row: int, col: int):
     "Dotted lines at the `reference_scores`, each with its name below it; above it where another line is close below"
-    scores = reference_scores(runs)
+    if not (scores := reference_scores(runs)): return
     drawn = [v for run in runs if run['recipe'] not in ANCHORS for v in run['metrics'].get('target_miou', ())] + [*scores.values()]
-    name_high = .08 * (np.nanmax(drawn) - np.nanmin(drawn)) if drawn else 0.   # in mIoU, about
+    name_high = .08 * (np.nanmax(drawn) - np.nanmin(drawn))   # in mIoU, about
     for name, score in scores.items():
         above = any(0 < score - other < name_high for other in scores.values())
         fig.add_hline(y=score, line=dict(color=REFERENCE_COLOUR, width=1, dash='dot'), row=row, col=col,
@@ -274,9 +274,9 @@ def picture_grid(
             if row == 1: fig.add_annotation(text='<br>'.join(title), y=1, yanchor='bottom', font_size=13, **above, **place)
     for row, name in enumerate(rows, 1): fig.update_yaxes(title=dict(text=name, font_size=12), row=row, col=1)
     fig.update_xaxes(matches='x', showticklabels=False).update_yaxes(matches='y', showticklabels=False)
-    above = 21 + 17 * max(map(len, titles))
-    height = int((wide - 100) / n * min(size[1] / size[0], 1.) * len(rows)) + above + 10
-    margin, meta = dict(l=90, r=10, t=above, b=10), dict(width=wide)   # that the height belongs to
+    top = 21 + 17 * max(map(len, titles))
+    height = int((wide - 100) / n * min(size[1] / size[0], 1.) * len(rows)) + top + 10
+    margin, meta = dict(l=90, r=10, t=top, b=10), dict(width=wide)   # that the height belongs to
     style(fig).update_layout(width=width, height=height, margin=margin, meta=meta, dragmode='zoom')
     return fig.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
