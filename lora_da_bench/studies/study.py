@@ -105,7 +105,7 @@ STUDIES |= {
     'frontier': Study(
         about='stability against the gap closed: rank x step of LoRA, decay of EMA, rate of full fine-tuning', preset='streetscenes',
         settings=BOTH, arms=[{'stabilizer': 'lora', 'rank': [2, 4, 16, 64], 'step': [.1, .3, 1., 3.]},
-                             {'stabilizer': 'ema', 'decay': [.9, .97, .99, .997]},
+                             {'stabilizer': 'ema', 'decay': [.99, .9, .97, .997]},
                              {'stabilizer': 'none', 'encoder_rate': [.03, .1, .3, 1.]}]),
     'rounds': Study(
         about="TransDA's rounds: each learns the labels of the last, twenty looks a round", preset='streetscenes',
