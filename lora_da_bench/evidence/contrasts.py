@@ -6,14 +6,13 @@
 __all__ = ['differences', 'Contrast', 'contrast', 'contrast_table']
 
 # %% ../../nbs/evidence/46_contrasts.ipynb #070b3e63
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ..core.errors import BadInput
-from .verdict import mean_interval
+from .verdict import mean_interval, p_of_equality
 
 # %% ../../nbs/evidence/46_contrasts.ipynb #9d416f27
 def differences(
@@ -34,24 +33,22 @@ class Contrast(NamedTuple):
     "A mean difference with its 95% interval"
     pairs: int
     seeds: int
-    mean: float   # nan where there is no pair
-    low: float    # of one seed: over its pairs, and for that seed alone; nan for a single pair
+    mean: float     # nan where there is no pair
+    low: float      # of one seed: over its pairs, and for that seed alone; nan for a single pair
     high: float
+    p_equal: float  # of two one-sided tests: small where the difference is shown to be within the margin
 
-def contrast(found: pd.DataFrame, outcome: str) -> Contrast:
-    "The mean of `differences`, seeds being a random effect"
-    values, seeds = found[outcome].to_numpy(float), found.seed.nunique()
-    n = len(values)
-    if n < 2: return Contrast(n, seeds, float(values.mean()) if n else np.nan, np.nan, np.nan)
-    if seeds in (1, n) or np.ptp(values) == 0: return Contrast(n, seeds, *mean_interval(values))
-    from statsmodels.regression.mixed_linear_model import MixedLM
-    with warnings.catch_warnings(action='ignore'):   # of a variance between seeds that is estimated as zero
-        try: fitted = MixedLM(values, np.ones((n, 1)), groups=found.seed.to_numpy()).fit(reml=True)
-        except np.linalg.LinAlgError: fitted = None
-    between = 0. if fitted is None else float(fitted.cov_re[0, 0]) / fitted.scale
-    if not between > 1e-3: return Contrast(n, seeds, *mean_interval(values))  # nothing is between seeds, and the fit's error there is none
-    low, high = fitted.conf_int()[0]
-    return Contrast(n, seeds, float(fitted.params[0]), float(low), float(high))
+def contrast(
+    found: pd.DataFrame,   # of `differences`
+    outcome: str,
+    margin: float = .01,   # > 0, in the outcome's unit: what does not matter
+) -> Contrast:
+    "The mean of `differences`, each seed being one observation"
+    of_seeds = found.groupby('seed')[outcome].mean()
+    values = (of_seeds if len(of_seeds) > 1 else found[outcome]).to_numpy(float)
+    counts = len(found), len(of_seeds)
+    if len(values) < 2: return Contrast(*counts, float(values.mean()) if len(values) else np.nan, np.nan, np.nan, np.nan)
+    return Contrast(*counts, *mean_interval(values), p_of_equality(values, margin))
 
 # %% ../../nbs/evidence/46_contrasts.ipynb #c3051bcb
 def contrast_table(
