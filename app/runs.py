@@ -119,9 +119,9 @@ class Runs:
         anchors, rows = anchors_of(runs), []
         for run in runs:
             if run['recipe'] == 'source': continue
-            key = stamp(run['folder']), repr(anchors.get(run['seed']))
+            key = stamp(run['folder']), repr(anchors[run['name']])
             if self.summed.get(run['folder'], (None,))[0] != key:
-                self.summed[run['folder']] = key, summary(run, anchors.get(run['seed']))
+                self.summed[run['folder']] = key, summary(run, anchors[run['name']])
             rows.append(self.summed[run['folder']][1])
         return rows
 

@@ -9,12 +9,12 @@ __all__ = ['Steps', 'EVENT', 'EVENTS', 'Name', 'Byte', 'MeasureName', 'ANCHORS',
            'Event', 'read_events', 'read_event', 'StoredRun', 'read_config', 'read_metrics', 'Ending', 'read_ending',
            'ask_to_end', 'asked_to_end', 'read_diverged', 'read_kept', 'Described', 'DescribedMeasures', 'describe',
            'described', 'read_measures', 'known_measures', 'weights_path', 'finished_weights', 'check_folder',
-           'read_run', 'find_runs', 'run_label', 'curve_of', 'last', 'network_numbers', 'anchors_of', 'alarm_of',
-           'summary', 'summaries', 'shipped_oracles', 'shipped_oracle', 'reference_scores', 'ran_with', 'arm_of',
-           'measure_points', 'report', 'curves_of', 'ReportRow', 'StoredReport', 'read_report', 'read_reports',
-           'number', 'report_columns', 'report_line', 'report_table', 'narrow_tables', 'markdown', 'gains', 'outcome',
-           'alarm_lines', 'step_folder', 'snapshot_steps', 'probes', 'read_picture', 'read_snapshot',
-           'read_probabilities', 'labels_folder', 'labelled_frames', 'read_labels']
+           'read_run', 'find_runs', 'run_label', 'curve_of', 'last', 'network_numbers', 'is_finished', 'anchors_of',
+           'alarm_of', 'summary', 'summaries', 'shipped_oracles', 'shipped_oracle', 'reference_scores', 'ran_with',
+           'arm_of', 'measure_points', 'report', 'curves_of', 'ReportRow', 'StoredReport', 'read_report',
+           'read_reports', 'number', 'report_columns', 'report_line', 'report_table', 'narrow_tables', 'markdown',
+           'chains', 'ends_of', 'gains', 'outcome', 'alarm_lines', 'step_folder', 'snapshot_steps', 'probes',
+           'read_picture', 'read_snapshot', 'read_probabilities', 'labels_folder', 'labelled_frames', 'read_labels']
 
 # %% ../../nbs/evidence/44_run_store.ipynb #608395ee
 import json
@@ -417,7 +417,7 @@ def last(values: list[float]) -> float | None: return values[-1] if values else 
 def network_numbers(
     run: dict,                                          # of `find_runs`
     network: str = '',                                  # '' is the main one
-    anchors: dict[str, dict[str, float]] | None = None,  # see `anchors_of`
+    anchors: dict[str, dict[str, float]] | None = None,  # the run's, see `anchors_of`
 ) -> dict[str, float]:                                  # by the name of the measure or curve measure
     "All measures of one network of a run, a number each; up to the look whose weights it holds"
     known, run = known_measures([run]), run | dict(metrics=run['metrics'].loc[:run.get('kept')])
@@ -427,16 +427,35 @@ def network_numbers(
     return measure_curves(curves, anchors) | whole
 
 # %% ../../nbs/evidence/44_run_store.ipynb #f71e3105
-ANCHORS = {'source': 'source', 'oracle': 'oracle'}  # recipe -> what it is to the others
+def is_finished(run: dict) -> bool:
+    "Whether a run had its last look, with every network scored, or was ended early with the weights of one"
+    if run.get('diverged') is not None: return False
+    if run.get('kept') is not None: return True
+    metrics, looked = run['metrics'], {}   # network -> its last look
+    for name in known_measures([run]):
+        for network, column in networks_of(metrics, name).items():
+            looked[network] = max(looked.get(network, 0), metrics[column].last_valid_index() or 0)
+    return bool(min(looked.values(), default=0) >= run['steps'])
 
-def anchors_of(runs: list[dict]) -> dict[int, dict[str, dict[str, float]]]:
-    "By seed, the last values of the source run and of the oracle, by metric"
-    anchors = {}
+# %% ../../nbs/evidence/44_run_store.ipynb #2fc2d5fd
+ANCHORS = 'source', 'oracle'  # recipes that are no adaptations
+
+def anchors_of(runs: list[dict]) -> dict[str, dict[str, dict[str, float]]]:
+    """By run, the last values of its 'source' and 'oracle', by metric; of those that are finished
+
+    Rounds, and runs that went on with another run's weights, have the source model that the first of them began with."""
+    by_name, ends = {run['name']: run for run in runs}, {}
+    def origin(run):
+        for _ in runs:
+            before = by_name.get(run.get('source'))
+            if before is None or before['recipe'] == 'source': break
+            run = before
+        return run.get('source'), run['seed']
     for run in runs:
-        if run.get('diverged') is not None or run['recipe'] not in ANCHORS: continue
-        values = {name: last(curve_of(run, name)) for name in run['metrics']}
-        anchors.setdefault(run['seed'], {})[ANCHORS[run['recipe']]] = values
-    return anchors
+        if run['recipe'] in ANCHORS and is_finished(run):
+            begun = (run['name'], run['seed']) if run['recipe'] == 'source' else origin(run)
+            ends.setdefault(begun, {})[run['recipe']] = {name: last(curve_of(run, name)) for name in run['metrics']}
+    return {run['name']: ends.get(origin(run), {}) for run in runs}
 
 # %% ../../nbs/evidence/44_run_store.ipynb #5c8877dc
 def alarm_of(run: dict) -> Alarm | None:
@@ -446,7 +465,7 @@ def alarm_of(run: dict) -> Alarm | None:
 # %% ../../nbs/evidence/44_run_store.ipynb #ace07fa4
 def summary(
     run: dict,  # of `find_runs`
-    anchors: dict[str, dict[str, float]] | None = None,  # of the run's seed, see `anchors_of`
+    anchors: dict[str, dict[str, float]] | None = None,  # the run's, see `anchors_of`
 ) -> dict:      # plain numbers and strings, ready for JSON
     "A run in one row: quality, stability, cost, and whether the collapse alarm sounded"
     alarm = alarm_of(run)
@@ -457,8 +476,7 @@ def summary(
     return finite(dict(
         name=run['name'], stabilizer=run['stabilizer'], seed=run['seed'], dataset=run['dataset'], steps=run['steps'],
         recipe=run['recipe'], scored=run['scored'], diverged=run['diverged'], kept=run.get('kept'),
-        finished=run['diverged'] is None and bool(len(metrics) and (metrics.index[-1] >= run['steps'] or run.get('kept') is not None)),
-        alarm=alarm and alarm._asdict(),
+        finished=is_finished(run), alarm=alarm and alarm._asdict(),
         measures=numbers, networks={n: network_numbers(run, n, anchors) for n in others},
         target_miou={n: numbers.get(n) for n in ('start', 'final', 'best')}, seen_miou=numbers.get('seen_miou'),
         labels=dict(miou=only('labels_miou'), accuracy=only('labels_accuracy')),
@@ -468,28 +486,27 @@ def summary(
 
 # %% ../../nbs/evidence/44_run_store.ipynb #1a291e97
 def summaries(runs: list[dict]) -> list[dict]:
-    "A `summary` of every adaptation among runs; source and oracle of the same seed are what it is compared with"
+    "A `summary` of every adaptation and oracle among runs, each compared with its anchors"
     anchors = anchors_of(runs)
-    return [summary(run, anchors.get(run['seed'])) for run in runs if run['recipe'] != 'source']
+    return [summary(run, anchors[run['name']]) for run in runs if run['recipe'] != 'source']
 
 # %% ../../nbs/evidence/44_run_store.ipynb #884f3d99
 @lru_cache(1)
 def shipped_oracles() -> list[dict]:
-    "The oracles that were measured: for 'dataset', 'data' and 'size' of a preset, 'target_miou' by seed"
+    "The oracles that were measured: for 'dataset', 'data', 'size' and 'weights' of a preset, 'target_miou' by seed"
     return json.loads((files('lora_da_bench')/'shipped'/'oracles.json').read_text())
 
 def shipped_oracle(preset: dict) -> float | None:
     "The oracle's target mIoU, a mean over seeds, on the data of a preset's fields; None where none was measured"
     for oracle in shipped_oracles():
-        if all(preset.get(k) == oracle[k] for k in ('dataset', 'data', 'size')):
+        if all(preset.get(k) == oracle[k] for k in ('dataset', 'data', 'size', 'weights')):
             return float(np.mean([*oracle['target_miou'].values()]))
     return None
 
 # %% ../../nbs/evidence/44_run_store.ipynb #f459517c
 def reference_scores(runs: list[dict]) -> dict[str, float]:
     "Means over runs of target mIoU: 'source only', 'source + BatchNorm', where adaptations start, and 'oracle'"
-    anchors = anchors_of(runs).values()
-    def of(anchor): return [score for a in anchors if (score := a.get(anchor, {}).get('target_miou')) is not None]
+    def of(recipe): return [c[-1] for run in runs if run['recipe'] == recipe and is_finished(run) and (c := curve_of(run, 'target_miou'))]
     adaptations = {run['name'] for run in runs if run['recipe'] not in ANCHORS}
     adapted = [run for run in runs if run['name'] in adaptations and run.get('source') and run['source'] not in adaptations]
     starts = [c[0] for run in adapted if not run.get('round') and (c := curve_of(run, 'target_miou'))]
@@ -641,13 +658,26 @@ def markdown(table: pd.DataFrame) -> str:
     return '\n'.join(map(line, rows))
 
 # %% ../../nbs/evidence/44_run_store.ipynb #133fde9c
+def chains(rows: list[dict]) -> dict[tuple[str, int], list[dict]]:
+    "The adaptations among a report's rows, round after round, by arm and seed"
+    round_of = lambda row: int((re.findall(r'-round(\d+)$', row['name']) or [0])[0])
+    found = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (arm_of(row['name']), row['seed'], round_of(row))):
+        if row['recipe'] not in ANCHORS: found[arm_of(row['name']), row['seed']].append(row)
+    return dict(found)
+
+def ends_of(rows: list[dict]) -> dict[str, list[tuple[float, float]]]:
+    "Where the finished chains among a report's rows began and ended, in mIoU, by arm"
+    found = defaultdict(list)
+    for (arm, _), of in chains(rows).items():
+        ends = of[0]['target_miou']['start'], of[-1]['target_miou']['final']
+        if all(row['finished'] for row in of) and None not in ends: found[arm].append(ends)
+    return dict(found)
+
 def gains(rows: list[dict]) -> dict[str, float]:
     "By arm, the mean over seeds of how much mIoU it gained from its start to its end, in points; best first"
-    found = defaultdict(list)
-    for row in rows:
-        start, final = row['target_miou']['start'], row['target_miou']['final']
-        if row['finished'] and None not in (start, final): found[arm_of(row['name'])].append(100 * (final - start))
-    return dict(sorted(((arm, float(np.mean(gained))) for arm, gained in found.items()), key=lambda arm: -arm[1]))
+    gained = {arm: 100 * float(np.mean([final - start for start, final in ends])) for arm, ends in ends_of(rows).items()}
+    return dict(sorted(gained.items(), key=lambda arm: -arm[1]))
 
 # %% ../../nbs/evidence/44_run_store.ipynb #d847a048
 MOST_ARMS = 6  # in a sentence
@@ -664,8 +694,7 @@ def outcome(
     if len(said) > MOST_ARMS: said[MOST_ARMS:] = [f'and {len(said) - MOST_ARMS} others down to {min(gained.values()):+.1f}']
     if gained[best] <= 0: return f"No adaptation beat its start: {', '.join(said)} points of mIoU on held-out target frames."
     ended = f'{best} ended {gained[best]:.1f} points of mIoU above its start on held-out target frames'
-    scores = [row['target_miou'] for row in rows if row['finished'] and arm_of(row['name']) == best]
-    gap = 100 * np.mean([oracle - score['start'] for score in scores]) if oracle else 0
+    gap = 100 * np.mean([oracle - start for start, _ in ends_of(rows)[best]]) if oracle else 0
     if gap > 0: ended += f', {gained[best] / gap:.0%} of what the oracle is above it'
     return f"{ended}; {', '.join(said[1:])}." if others else f'{ended}.'
 

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from ..core.errors import BadInput
-from .run_store import ANCHORS, arm_of
+from .run_store import arm_of, chains
 
 # %% ../../nbs/evidence/45_verdict.ipynb #4d5fb2b9
 class Comparison(NamedTuple):
@@ -71,10 +71,12 @@ def compare(
 COLLAPSE = .05  # mIoU
 
 def last_rounds(rows: list[dict]) -> list[dict]:
-    "The adaptations among a report's rows, of each chain of rounds the last"
-    found = {(arm_of(row['name']), row['seed']): row for row in sorted(rows, key=lambda row: row['name'])
-             if row['recipe'] not in ANCHORS}
-    return list(found.values())
+    """The adaptations among a report's rows, of each chain of rounds the last
+
+    A chain that has fewer rounds than the arm has on another seed is not finished."""
+    found, most = chains(rows), {}
+    for (arm, _), of in found.items(): most[arm] = max(most.get(arm, 0), len(of))
+    return [of[-1] if len(of) == most[arm] else of[-1] | dict(finished=False) for (arm, _), of in found.items()]
 
 # %% ../../nbs/evidence/45_verdict.ipynb #79c48cd8
 def by_network(row: dict) -> dict[str, dict[str, float]]:
@@ -144,7 +146,8 @@ def verdicts(
         lines.append(dict(arm=arm, label=arm.removeprefix(f'{first.recipe}-'), scored=network, seeds=len(scores[arm, network]), recipe=first.recipe, stabilizer=first.stabilizer,
                           reference=reference,
                           is_main=network == main[arm], is_reference=itself, **of[['final', 'largest_fall', 'flip_rate']].mean(),
-                          spread=of.final.std(), **of[['step_ms', 'peak_memory_bytes']].median(),
+                          **of[['step_ms', 'peak_memory_bytes']].median(),
+                          **of[['final', 'largest_fall', 'flip_rate', 'step_ms']].astype(float).std().add_suffix('_spread'),
                           **compared._asdict() | (dict(verdict='reference') if itself else {}),
                           collapsed=of.seed[of.collapsed].tolist(), diverged=of.seed[of.diverged].tolist()))
     return pd.DataFrame(lines)
@@ -160,15 +163,15 @@ def interval(line) -> str:
 
 # %% ../../nbs/evidence/45_verdict.ipynb #87096335
 def verdict_table(table: pd.DataFrame, against: str = 'ema') -> pd.DataFrame:
-    "`verdicts` as text; scores in mIoU, differences in points"
+    "`verdicts` as text: means over seeds ± standard deviations; scores in mIoU, differences in points"
     seeds = lambda found: ', '.join(map(str, found)) or '–'
     form = lambda x, form, factor=1: '–' if pd.isna(x) else format(x * factor, form)
     def line(v):
-        spread = '' if np.isnan(v.spread) else f' ± {v.spread:.3f}'
+        with_spread = lambda name, how: form(v[name], how) + ('' if pd.isna(s := v[f'{name}_spread']) else f' ± {s:{how}}')
         to = ('reference', '', '') if v.is_reference else (v.verdict, interval(v), form(v.p_equal, '.3f'))
-        return {'arm': v.arm, 'scored': v.scored, 'seeds': str(v.seeds), 'mIoU': form(v.final, '.3f') + spread,
-                'largest fall': form(v.largest_fall, '.3f'), 'flips': form(v.flip_rate, '.1%'),
-                'step ms': form(v.step_ms, '.0f'), 'peak MB': form(v.peak_memory_bytes, '.0f', 1e-6),
+        return {'arm': v.arm, 'scored': v.scored, 'seeds': str(v.seeds), 'mIoU': with_spread('final', '.3f'),
+                'largest fall': with_spread('largest_fall', '.3f'), 'flips': with_spread('flip_rate', '.1%'),
+                'step ms': with_spread('step_ms', '.0f'), 'peak MB': form(v.peak_memory_bytes, '.0f', 1e-6),
                 f'against {against}': to[0], 'points (95% interval)': to[1], 'p of equal': to[2],
                 'collapsed': seeds(v.collapsed), 'diverged': seeds(v.diverged)}
     return pd.DataFrame([line(v) for v in table.itertuples(index=False) for v in [pd.Series(v._asdict())]])
@@ -192,20 +195,21 @@ def advice_of(of: pd.DataFrame, against: str, margin: float) -> str:
     fallen = [f'{v.label} {what} on {on(seeds)}' for _, v in of.iterrows()
               for what, seeds in (('collapsed', v.collapsed), ('diverged', v.diverged)) if seeds]
     warning = f" {'; '.join(fallen)}." if fallen else ''
-    seeds = f'{int(of.n.max())} seeds'
+    def seeds(lines): return ' to '.join(f'{n:.0f}' for n in sorted({lines.n.min(), lines.n.max()})) + ' seeds'
     if len(better := others('better')):
         best = better.loc[better['mean'].idxmax()]
-        return f"{recipe}: use {best.label}, {interval(best)} points against {against}; {seeds}.{warning}"
+        return f"{recipe}: use {best.label}, {interval(best)} points against {against}; {best.n} seeds.{warning}"
     if len(equal := others('equal')):
         best = equal.loc[equal.peak_memory_bytes.fillna(np.inf).idxmin()]
         share = best.peak_memory_bytes / reference.peak_memory_bytes
         cost = f', with {share:.2f} of its memory' if share < .95 else ''
-        kept = f'{best.label} is equal to {against} within {100 * margin:g} points: {interval(best)}{cost}; {seeds}.'
+        kept = f'{best.label} is equal to {against} within {100 * margin:g} points: {interval(best)}{cost}; {best.n} seeds.'
         return f'{recipe}: {kept}{warning}'
     if len(open_ := others('not distinguishable')):
         said = ', '.join(f'{v.label} {interval(v)}' for _, v in open_.iterrows())
-        return f'{recipe}: not distinguishable from {against}: {said} points; {seeds}. Run more seeds, or keep {against}.{warning}'
+        return f'{recipe}: not distinguishable from {against}: {said} points; {seeds(open_)}. Run more seeds, or keep {against}.{warning}'
     if len(others('one seed')): return f'{recipe}: one seed decides nothing; run at least three.{warning}'
-    said = ', '.join(f'{v.label} {interval(v)}' for _, v in of[~of.is_reference].iterrows())
+    rest = of[~of.is_reference]
+    said = ', '.join(f'{v.label} {interval(v)}' for _, v in rest.iterrows())
     if not said: return f'{recipe}: nothing to compare {against} with.'
-    return f'{recipe}: keep {against}; the others are worse or fell: {said} points; {seeds}.{warning}'
+    return f'{recipe}: keep {against}; the others are worse or fell: {said} points; {seeds(rest)}.{warning}'

@@ -651,7 +651,8 @@ def show_verdict(
     if format == Format.json: return print(store.to_json(store.ran_with(result) | store.finite(lines), indent=1))
     rows = verdict_table(table, against)
     if format == Format.md: return print(store.markdown(rows), *said, sep='\n\n')
-    show_columns(rows[['arm', 'scored', 'seeds', 'mIoU', 'largest fall', 'flips', 'step ms', 'peak MB']], 'every arm')
+    show_columns(rows[['arm', 'scored', 'seeds', 'mIoU', 'largest fall', 'flips']], 'every arm, means over seeds ± standard deviations')
+    show_columns(rows[['arm', 'step ms', 'peak MB']].drop_duplicates(), 'what it cost')
     show_columns(rows[['arm', 'scored', f'against {against}', 'points (95% interval)']], 'seed by seed, each arm less the reference')
     for line in said: console.print(printable(line), style='bold')
 

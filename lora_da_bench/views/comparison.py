@@ -231,7 +231,7 @@ def difference_figure(table: pd.DataFrame, against: str = 'ema', margin: float =
 # %% ../../nbs/views/77_comparison.ipynb #c4215bbe
 CARD = {  # title -> number of an arm, how it is written, whether less is better
     'gain': (lambda of: of.gain, lambda x: f'{100 * x:+.1f} points', False),
-    'gap closed': (lambda of: of.gap_closed, lambda x: f'{x:.0%}', False),
+    'way to the oracle': (lambda of: of.way, lambda x: f'{x:.0%}', False),
     'largest fall': (lambda of: of.largest_fall, lambda x: f'{100 * x:.1f} points', True),
     'labels flipped': (lambda of: of.flip_rate, lambda x: f'{x:.1%}', True),
     'a step': (lambda of: of.step_ms, lambda x: f'{x:.0f} ms', True),
@@ -240,14 +240,14 @@ CARD = {  # title -> number of an arm, how it is written, whether less is better
 def arm_numbers(rows: list[dict], weights: str = 'scored', references: dict[str, float] = {}) -> pd.DataFrame:
     """Means over seeds of each arm's numbers, a row an arm.
 
-    The gap is the one from 'source + BatchNorm' to 'oracle' of `reference_scores`."""
+    The way to the oracle is the one from 'source + BatchNorm' of `reference_scores`."""
     start, oracle = (references.get(name, np.nan) for name in ('source + BatchNorm', 'oracle'))
     cost, lines = ('step_ms', 'peak_memory_bytes'), []
     for row in last_rounds(rows):
         if (n := numbers_of(row, weights)).get('final') is None or n.get('start') is None: continue
-        closed = (n['final'] - start) / (oracle - start)
+        way = (n['final'] - start) / (oracle - start)
         lines.append(dict(arm=arm_of(row['name']), recipe=row['recipe'], stabilizer=row['stabilizer'],
-                          seeds=row['seed'], final=n['final'], gain=n['final'] - n['start'], gap_closed=closed,
+                          seeds=row['seed'], final=n['final'], gain=n['final'] - n['start'], way=way,
                           largest_fall=n.get('largest_fall'), flip_rate=n.get('flip_rate'), finished=row['finished'],
                           diverged=row['diverged'] is not None, alarm=row.get('alarm') is not None,
                           **{k: row['cost'].get(k) for k in cost}))
