@@ -10,7 +10,8 @@ from fastapi import APIRouter, Response
 from PIL import Image
 
 from lora_da_bench.core.errors import BadInput, printable, read_bytes, Unreadable
-from lora_da_bench.evidence.run_store import is_there, probes, read_picture, run_label, snapshot_steps, step_folder
+from lora_da_bench.evidence.run_store import (arm_of, is_there, probes, read_picture, run_label, snapshot_steps,
+    step_folder)
 from lora_da_bench.views.comparison import arm_colours, arm_labels, curve, distinct
 from lora_da_bench.views.figures import png
 
@@ -117,7 +118,7 @@ def picture_index(study: str, runs: list[dict], everything: list[dict]) -> dict:
     def entry(run):
         scores = {str(at): float(score) for at, score in curve(run, 'target_miou').items()}
         label = short[run['name']] + run_label(run).removeprefix(printable(run['name']))
-        colour = next((c for arm, c in colours.items() if run['name'].startswith(arm)), '#222222')
+        colour = colours.get(arm_of(run['name']), '#222222')
         return dict(name=run['name'], label=label, colour=colour, steps=snapshot_steps(run['folder']), scores=scores,
                     version=(run['folder']/'config.json').stat().st_mtime_ns,
                     address=f"/pictures/{quote(study, safe='')}/{quote(run['name'], safe='')}")

@@ -87,6 +87,15 @@ def quickstart(made_once, second) -> Path:
     return made_once('quickstart', make)
 
 
+def write_run(folder: Path, step: int = 4, **fields) -> Path:
+    "A run of 4 steps that nobody has trained, as far as `step`: what readers need of it, and other fields"
+    from lora_da_bench.evidence.run_store import Run, write_json
+    config = dict(recipe='mixed', stabilizer='none', scored='raw', seed=0, steps=4)
+    write_json(folder/'config.json', config | dict(dataset='made up', classes=['all'], palette=[(0, 0, 0)]) | fields)
+    for at in (0, step): Run(folder).log(at, target_miou=.5)
+    return folder
+
+
 @pytest.fixture
 def runs(quickstart, tmp_path) -> Path:
     "A copy of the finished runs that a test may damage"

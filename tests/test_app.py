@@ -12,7 +12,7 @@ import time
 import tracemalloc
 
 from at_hand import free_port
-from conftest import says, tab
+from conftest import says, tab, write_run
 from damage import PART, RUN
 
 CELLS = "() => [...document.querySelectorAll('#pictures .grid .cell')].map(c => c.querySelector('canvas').toDataURL())"
@@ -319,6 +319,15 @@ def test_the_same_by_programs(serve, quickstart):
     assert list(curve) == ['6', '12'] and all(0 <= v <= 1 for v in curve.values())
     found = client.predict(api_name='/pictures')
     assert len(found['runs']) == 4 and found['runs'][0]['steps'] == [0, 6, 12]
+
+
+def test_an_arm_has_one_colour_everywhere(tmp_path):
+    "Also where its name begins with that of an arm that began before it"
+    from lora_da_bench.evidence.run_store import read_run
+    from lora_da_bench.views.comparison import arm_colours
+    from lora_da_bench_app.pictures import picture_index
+    runs = [read_run(write_run(tmp_path/f'mixed-{name}-seed0', stabilizer=name)) for name in ('lora', 'lora+ema')]
+    assert [entry['colour'] for entry in picture_index('~', runs, runs)['runs']] == [*arm_colours(runs).values()]
 
 
 def test_only_pictures_of_runs_are_served(serve, quickstart, tmp_path):
