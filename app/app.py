@@ -18,7 +18,7 @@ from lora_da_bench_app.bar import ALL, Asked, chosen, follow, from_page, make_ba
 from lora_da_bench_app.data import data_tab
 from lora_da_bench_app.helper import Helper
 from lora_da_bench_app.pictures import picture_index
-from lora_da_bench_app.runs import HERE, Runs
+from lora_da_bench_app.runs import HERE, PATIENCE, Runs
 from lora_da_bench_app.serving import export_links, serve
 from lora_da_bench_app.tabs import cost_tab, pictures_tab, stability_tab, Tab, verdict_tab, View
 from lora_da_bench_app.training import training_tab
@@ -94,8 +94,8 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
             asked = Asked(*given[:n])
             return asked._replace(arms=asked.arms or []), dict(zip(choices, given[n:]))
 
-        def status(everything, skipped):
-            return {said: status_lines(known_runs.root, everything, skipped, known_runs.left)}
+        def status(study, everything, skipped):
+            return {said: status_lines(known_runs.root, everything, skipped, known_runs.left.get(study, 0))}
 
         def looked_at(asked, everything, **of_tabs) -> View:
             return View(asked.study, chosen(everything, asked), everything, asked.weights, **of_tabs)
@@ -108,12 +108,12 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
             state, everything, skipped = known_runs.look(asked.study)
             set_to, asked = follow(bar, everything, asked, step, offered)
             drawn = {choices['measures']: measure_choices(everything), news: dict(study=asked.study, state=state)}
-            return set_to | drawn | status(everything, skipped), asked, everything
+            return set_to | drawn | status(asked.study, everything, skipped), asked, everything
 
         def draw(tab, *given):
             asked, of_tabs = parsed(given)
-            everything, skipped = known_runs.all(asked.study)
-            return status(everything, skipped) | in_tab(tab, asked, everything, of_tabs)
+            everything, skipped = known_runs.all(asked.study, PATIENCE)
+            return status(asked.study, everything, skipped) | in_tab(tab, asked, everything, of_tabs)
 
         def refresh(tab, *given):
             *given, step, offered = given
@@ -140,7 +140,7 @@ def build(root: Path, data: dict[str, Path] = {}, read_only: bool = False) -> gr
         def look_ahead():
             "Read the runs and make the front page once, so that the first visitor need not wait for it"
             study = known_runs.studies()[0]
-            everything, _ = known_runs.all(study)
+            everything, _ = known_runs.all(study, PATIENCE)
             tabs['verdict'].draw(View(study, everything, everything, WEIGHTS[0]))
 
         first = [bar.study, in_sight, tab_row, *follows, *shown]

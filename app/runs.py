@@ -1,8 +1,10 @@
 "What the app knows of the folders of runs: each is read again only when its files have changed."
 
 import hashlib
+import math
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -59,14 +61,14 @@ class Runs:
     read: dict[Path, tuple[tuple, dict]] = field(default_factory=dict)          # folder -> stamp, run
     summed: dict[Path, tuple[tuple, dict]] = field(default_factory=dict)        # folder -> stamp and anchors, summary
     signed: tuple[float, str, str] = (0., '', '')                              # when, of which study, its signature
-    until: float = float('inf')                                                 # when a page has waited long enough
-    left: int = 0                                                               # runs that are still to be read
+    left: dict[str, int] = field(default_factory=dict)                          # study -> how many are still to be read
 
-    def run(self, folder: Path) -> dict:
-        "As `read_run`, from memory where nothing has changed; raises `NotYet` where a page would wait too long"
+    def run(self, folder: Path, until: float = math.inf) -> dict:
+        """As `read_run`, from memory where nothing has changed; raises `NotYet` for a run that was never read where it
+        is later than `until`, on the clock of `time.monotonic`"""
         now = stamp(folder)
         if folder not in self.read or self.read[folder][0] != now:
-            if folder not in self.read and time.monotonic() > self.until: raise NotYet(f'{folder}: is still to be read')
+            if folder not in self.read and time.monotonic() > until: raise NotYet(f'{folder}: is still to be read')
             self.read[folder] = now, read_run(folder)
         return self.read[folder][1]
 
@@ -104,13 +106,13 @@ class Runs:
         "Whether a folder lies in this one by its own name, and not through `..` or a link out of it"
         return folder.resolve().parent == self.root.resolve() and not folder.name.startswith('.')
 
-    def all(self, study: str, patience: float = PATIENCE) -> tuple[list[dict], list[str]]:
-        "A study's runs, and a line for each folder that can't be read; never raises"
-        self.until = time.monotonic() + patience
-        try: runs, skipped = find_runs(self.folder(study), self.run)
+    def all(self, study: str, patience: float = math.inf) -> tuple[list[dict], list[str]]:
+        """A study's runs, and a line for each folder that can't be read; after so many seconds without those that were
+        never read, whose number is in `left`; never raises"""
+        try: runs, skipped = find_runs(self.folder(study), partial(self.run, until=time.monotonic() + patience))
         except BadInput as problem: return [], [str(problem)]
         left = [line for line in skipped if line.endswith(': is still to be read')]
-        self.left, skipped = len(left), [line for line in skipped if line not in left]
+        self.left[study], skipped = len(left), [line for line in skipped if line not in left]
         others = {str(self.root/name) for name in self.studies()}   # a study beside runs is no run that can't be read
         return [*runs.values()], [line for line in skipped if line.split(': ')[0] not in others]
 
@@ -156,13 +158,13 @@ class Runs:
         return found
 
     def look(self, study: str) -> tuple[str, list[dict], list[str]]:
-        "The state of a study's runs as `news` tells it, and what `all` gives"
+        "The state of a study's runs as `news` tells it, and what `all` gives a page"
         signature = self.signature(study)   # before: what is written meanwhile is news
-        runs, skipped = self.all(study)
-        return f'{signature} {self.left}', runs, skipped
+        runs, skipped = self.all(study, PATIENCE)
+        return f'{signature} {self.left.get(study, 0)}', runs, skipped
 
     def news(self, study: str) -> str:
         "What every open page asks every two seconds: another answer than before means that it is to be drawn anew"
         signature = self.signature(study)
-        if self.left: self.all(study, 3 * PATIENCE)   # reads on; nobody waits for it
-        return f'{signature} {self.left}'
+        if self.left.get(study): self.all(study, 3 * PATIENCE)   # reads on; nobody waits for it
+        return f'{signature} {self.left.get(study, 0)}'

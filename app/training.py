@@ -31,14 +31,20 @@ PRESSED = '''element.addEventListener('click', event => {
 })'''
 
 
+def runs_of(known_runs: Runs, job: jobs.Job) -> dict[str, dict]:
+    "A job's runs by name; none that is still to begin, or that can't be read"
+    found = {}
+    for name in job.runs:
+        try: found[name] = known_runs.run(known_runs.folder_to_be(job.out)/name)
+        except BadInput: pass
+    return found
+
+
 def steps_done(known_runs: Runs, job: jobs.Job) -> dict[str, int]:
     "How far each run of a job is"
-    found = {}
-    for name, steps in job.runs.items():
-        try: metrics = known_runs.run(known_runs.folder_to_be(job.out)/name)['metrics']
-        except BadInput: metrics = ()   # none yet, or damaged
-        found[name] = min(steps, int(metrics.index.max())) if len(metrics) else 0
-    return found
+    metrics = {name: run['metrics'] for name, run in runs_of(known_runs, job).items() if len(run['metrics'])}
+    return {name: min(steps, int(metrics[name].index.max())) if name in metrics else 0
+            for name, steps in job.runs.items()}
 
 
 def job_html(known_runs: Runs, job: jobs.Job) -> str:
@@ -68,7 +74,7 @@ def job_curves(known_runs: Runs):
     "Curves of the job that runs, or ran last"
     begun = [job for job in jobs.jobs_of(known_runs.root) if job.state != 'waiting']
     chosen = next((job for job in begun if job.state == 'running'), begun[-1] if begun else None)
-    runs = [run for run in known_runs.all(chosen.out)[0] if run['name'] in chosen.runs] if chosen else []
+    runs = [*runs_of(known_runs, chosen).values()] if chosen else []
     drawn = arm_curves(runs, FIRST_MEASURES, 'scored').to_json() if runs else None
     return gr.update(value=drawn, visible=bool(runs))
 

@@ -330,6 +330,31 @@ def test_an_arm_has_one_colour_everywhere(tmp_path):
     assert [entry['colour'] for entry in picture_index('~', runs, runs)['runs']] == [*arm_colours(runs).values()]
 
 
+def test_only_a_page_leaves_runs_out(tmp_path, monkeypatch):
+    "It says how many are still to be read; numbers that are taken away are of all"
+    from fastapi import FastAPI
+    from lora_da_bench_app import runs, training
+    from lora_da_bench_app.app import build
+    from lora_da_bench_app.jobs import Job
+    from lora_da_bench_app.serving import add_exports
+    def slowly(folder): time.sleep(.2); return read_run(folder)
+    read_run = runs.read_run
+    monkeypatch.setattr(runs, 'read_run', slowly)
+    for seed in range(4): write_run(tmp_path/f'mixed-none-seed{seed}', seed=seed)
+    write_run(tmp_path/'other/mixed-none-seed0')
+    page, known = FastAPI(), runs.Runs(tmp_path)
+    add_exports(page, known)
+    table = next(route for route in page.routes if route.name == 'scores.csv').endpoint
+    assert 0 < len(known.all('~', runs.PATIENCE)[0]) < 4
+    assert len(known.all('other', runs.PATIENCE)[0]) == 1 and known.left['~'] > 0   # another page changes nothing
+    job = Job(number=1, folder=tmp_path, words=[], runs={f'mixed-none-seed{seed}': 4 for seed in range(4)}, out='~')
+    assert training.steps_done(known, job) == job.runs
+    known.read.clear()
+    assert len(table('~').body.decode().splitlines()) == 1 + 4
+    ask = {f.api_name: f.fn for f in build(tmp_path).fns.values()}
+    assert len(ask['curves']()['mixed-none']) == 4
+
+
 def test_only_pictures_of_runs_are_served(serve, quickstart, tmp_path):
     "`..`, links out of the folder, absolute paths, odd names, files that are no pictures: nothing"
     shutil.copytree(quickstart/'mixed-ema-seed0', run := tmp_path/'runs/mixed-ema-seed0')
