@@ -84,11 +84,13 @@ def trying_routes(folder_of, helper: Helper, uploads: bool) -> APIRouter:
     router = APIRouter()
 
     @router.get('/segment/{study}/{run}/{probe}')
-    def stored(study: str, run: str, probe: str):
+    def stored(study: str, run: str, probe: str, of: str):
+        "A frame that the run `of` has stored: with other data, runs store other frames under the same number"
         try:
-            folder = folder_of(study, run)
-            if probe not in probes(folder): return Response(status_code=404)
-            return answer(folder, within(folder, 'snapshots', 'input', f'{probe}.png').read_bytes(), helper)
+            shown = folder_of(study, of)
+            if probe not in probes(shown): return Response(status_code=404)
+            picture = within(shown, 'snapshots', 'input', f'{probe}.png').read_bytes()
+            return answer(folder_of(study, run), picture, helper)
         except BadInput as problem: return refusal(problem)
 
     if uploads:

@@ -1,5 +1,6 @@
 "What the app does beyond looking: it segments pictures, starts and queues runs, and looks through data."
 
+import base64
 import http.client
 import io
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import make_camvid, says, tab
+from conftest import make_camvid, says, tab, write_run
 from PIL import Image
 
 from lora_da_bench.core.errors import BadInput
@@ -91,7 +92,45 @@ def test_uploads_that_are_refused(open_desk, photo):
     for run in ('..', '%2e%2e', 'nothing', 'mixed-lora-seed0%2f..', '.jobs', 'a%00b'): assert post(run, given)[0] in (404, 422), run
     assert post('mixed-lora-seed0', given, Origin='http://evil.example')[0] == 403
     status, text = post('mixed-lora-seed0', given)   # and the app still answers
-    assert status == 200 and Image.open(io.BytesIO(__import__('base64').b64decode(json.loads(text)['labels']))).size == (130, 90)
+    assert status == 200 and Image.open(io.BytesIO(base64.b64decode(json.loads(text)['labels']))).size == (130, 90)
+
+
+def test_a_stored_frame_is_segmented_as_it_is_shown(tmp_path):
+    "Whoever segments it, and whatever other frame that run has stored under the same number"
+    from lora_da_bench_app.pictures import within
+    from lora_da_bench_app.trying import trying_routes
+    class Telling:
+        def ask(self, _, folder, picture, limit):
+            return dict(run=folder.name.encode(), size=b'%dx%d' % Image.open(picture).size)
+    for name, size in dict(night=(8, 4), dusk=(6, 4)).items():
+        (place := tmp_path/name/'snapshots/input').mkdir(parents=True)
+        Image.new('RGB', size).save(place/'00.png')
+    routes = trying_routes(lambda study, run: within(tmp_path, run), Telling(), uploads=False).routes
+    stored = next(route.endpoint for route in routes if route.path == '/segment/{study}/{run}/{probe}')
+    decoded = lambda answer: {name: base64.b64decode(text) for name, text in json.loads(answer.body).items()}
+    assert decoded(stored('~', 'dusk', '00', of='night')) == dict(run=b'dusk', size=b'8x4')
+    for run, probe, of in (('dusk', '01', 'night'), ('dusk', '..', 'night'), ('dusk', '00', '..'), ('..', '00', 'night')):
+        assert stored('~', run, probe, of=of).status_code in (404, 422), (run, probe, of)
+
+
+def test_another_study_shows_a_frame_of_its_own(open_page, tmp_path):
+    "Not the one that was there before with the labels of this study's frame"
+    for study, stabilizer, colour in (('one', 'ema', 'red'), ('two', 'lora', 'blue')):
+        run = write_run(tmp_path/study/f'mixed-{stabilizer}-seed0', stabilizer=stabilizer)
+        (run/'model.safetensors').touch()
+        (run/'snapshots/input').mkdir(parents=True)
+        Image.new('RGB', (8, 4), colour).save(run/'snapshots/input/00.png')
+    page, _ = open_page(tmp_path, address='/?tab=try&study=one')
+    asked, shown = [], """() => { const image = document.querySelector('#try .own'), canvas = new OffscreenCanvas(1, 1).getContext('2d');
+      if (!image?.naturalWidth) return '';
+      canvas.drawImage(image, 0, 0); return canvas.getImageData(0, 0, 1, 1).data.join() }"""
+    page.route('**/segment/**', lambda route: (asked.append(route.request.url), route.fulfill(status=422, body='not now')))
+    page.wait_for_function(f"() => ({shown})() == '255,0,0,255'", timeout=30_000)
+    page.locator('#study input').click()
+    page.get_by_role('option', name='two').click()
+    page.wait_for_function(f"() => ({shown})() == '0,0,255,255'", timeout=30_000)
+    says(page, '#try .column .note', 'not now')
+    assert asked[-1].endswith('/segment/two/mixed-lora-seed0/00?of=mixed-lora-seed0') and not page.problems
 
 
 class Refusing:

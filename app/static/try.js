@@ -1,6 +1,7 @@
 // A picture of the reader's, or one that runs have stored, segmented by several runs side by side. `element`, `props`, `watch` come from gr.HTML.
 
-const kept = (window.lora_da_bench ??= {}).trying ??= { blob: null, name: '', probe: null, opacity: .6, show: 'labels', answers: new Map() };
+// `from`, `of`: the address of a stored frame, and the run that has stored it
+const kept = (window.lora_da_bench ??= {}).trying ??= { blob: null, name: '', probe: null, from: null, of: null, opacity: .6, show: 'labels', answers: new Map() };
 const make = (tag, properties = {}, ...children) => { const made = Object.assign(document.createElement(tag), properties); made.append(...children); return made; };
 const pngOf = text => fetch(`data:image/png;base64,${text}`).then(r => r.blob());
 const save = (blob, name) => { const link = make('a', { href: URL.createObjectURL(blob), download: name }); link.click(); setTimeout(() => URL.revokeObjectURL(link.href), 1000); };
@@ -17,7 +18,7 @@ async function pixels(blob, width, height) {
 function ask(run) {   // what a run says of the picture, once
   const key = `${run.segment} ${run.version}`, { answers } = kept;
   if (!answers.has(key)) answers.set(key, (async () => {
-    const answer = kept.probe === null ? await fetch(run.segment, { method: 'POST', body: kept.blob }) : await fetch(`${run.segment}/${kept.probe}`);
+    const answer = kept.probe === null ? await fetch(run.segment, { method: 'POST', body: kept.blob }) : await fetch(`${run.segment}/${kept.probe}?of=${encodeURIComponent(kept.of)}`);
     if (!answer.ok) throw new Error(answer.status == 404 ? 'there is no such picture' : await answer.text());
     return answer.json();
   })());
@@ -26,8 +27,8 @@ function ask(run) {   // what a run says of the picture, once
   return asked;
 }
 
-async function blend(run, said, width, height) {   // the picture with a run's colours or its confidence over it
-  const [ground, values, sure] = await Promise.all([pixels(kept.blob, width, height), pngOf(said.values).then(b => pixels(b, width, height)), pngOf(said.confidence).then(b => pixels(b, width, height))]);
+async function blend(picture, run, said, width, height) {   // a picture with a run's colours or its confidence over it
+  const [ground, values, sure] = await Promise.all([pixels(picture, width, height), pngOf(said.values).then(b => pixels(b, width, height)), pngOf(said.confidence).then(b => pixels(b, width, height))]);
   const out = new ImageData(width, height);
   for (let i = 0; i < out.data.length; i += 4) {
     const colour = kept.show == 'labels' ? run.palette[values[i]] ?? [0, 0, 0] : [sure[i], sure[i], sure[i]];
@@ -38,14 +39,14 @@ async function blend(run, said, width, height) {   // the picture with a run's c
 }
 
 async function column(run, box, turn) {
-  const canvas = box.querySelector('canvas'), note = box.querySelector('.note'), links = box.querySelector('.links');
+  const canvas = box.querySelector('canvas'), note = box.querySelector('.note'), links = box.querySelector('.links'), picture = kept.blob;
   note.textContent = 'segmenting ...';
   let said, bitmap;
-  try { said = await ask(run); bitmap = await createImageBitmap(kept.blob); }
+  try { said = await ask(run); bitmap = await createImageBitmap(picture); }
   catch (problem) { if (turn == drawing) note.textContent = problem.message; return; }
   if (turn != drawing) return;
   const scale = Math.min(1, MOST_WIDTH / bitmap.width), width = Math.round(bitmap.width * scale), height = Math.round(bitmap.height * scale);
-  const { out, values, sure } = await blend(run, said, width, height);
+  const { out, values, sure } = await blend(picture, run, said, width, height);
   if (turn != drawing) return;
   Object.assign(canvas, { width, height }).getContext('2d').putImageData(out, 0, 0);
   box.dataset.drawn = `${kept.name} ${kept.show} ${kept.opacity}`;
@@ -60,7 +61,7 @@ async function column(run, box, turn) {
   links.replaceChildren(
     make('button', { textContent: 'label map', onclick: async () => save(await pngOf(said.labels), `${stem}-${run.name}.png`) }),
     make('button', { textContent: 'overlay', onclick: async () => {
-      const full = await blend(run, said, bitmap.width, bitmap.height), canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+      const full = await blend(picture, run, said, bitmap.width, bitmap.height), canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
       canvas.getContext('2d').putImageData(full.out, 0, 0);
       save(await canvas.convertToBlob(), `${stem}-${run.name}-overlay.png`);
     } }));
@@ -75,17 +76,25 @@ function draw() {
   element.querySelectorAll('.column').forEach((box, i) => column(props.value.runs[i], box, turn));
 }
 
-function take(blob, name, probe = null) {
+function take(blob, name) {
   const problem = element.querySelector('.problem');
-  problem.textContent = probe === null && blob.size > props.value.most_bytes ? `${name}: expected a picture of at most ${props.value.most_bytes / 2 ** 20} MB` : '';
+  problem.textContent = blob.size > props.value.most_bytes ? `${name}: expected a picture of at most ${props.value.most_bytes / 2 ** 20} MB` : '';
   if (problem.textContent) return;
-  Object.assign(kept, { blob, name, probe, answers: new Map() });
+  Object.assign(kept, { blob, name, probe: null, from: null, of: null, answers: new Map() });
   draw();
 }
 
-async function takeStored(probe) {
-  const run = props.value.runs[0], answer = await fetch(`${run.address}/${probe}/input.png?v=${run.version}`);
-  if (answer.ok) take(await answer.blob(), `frame-${probe}.png`, probe);
+const addressOf = (run, probe) => `${run.address}/${probe}/input.png?v=${run.version}`;
+
+async function takeStored(probe) {   // a frame that the first run has stored
+  const run = props.value.runs[0], from = addressOf(run, probe);
+  Object.assign(kept, { blob: null, name: `frame-${probe}.png`, probe, from, of: run.name, answers: new Map() });
+  element.querySelector('.problem').textContent = '';
+  drawing++;
+  const answer = await fetch(from), blob = await answer.blob();
+  if (!answer.ok || kept.from != from) return;   // another is asked for by now
+  kept.blob = blob;
+  draw();
 }
 
 function build() {
@@ -108,8 +117,9 @@ function build() {
     make('div', { className: 'grid', style: `--columns:${columns.length}` }, make('div', { className: 'given' }, make('header', {}, make('b', { textContent: 'picture' })), make('img', { className: 'own' })), ...columns));
   area.ondragover = event => event.preventDefault();
   area.ondrop = event => { event.preventDefault(); const [given] = event.dataTransfer.files; if (given && value.uploads) take(given, given.name); };
-  if (kept.blob) draw();
-  else if (value.probes.length) takeStored(value.probes[0]);
+  if (kept.blob && (kept.probe === null || kept.from == addressOf(value.runs[0], kept.probe))) draw();
+  else if (value.probes.length) takeStored(value.probes.includes(kept.probe) ? kept.probe : value.probes[0]);
+  else Object.assign(kept, { blob: null, from: null });   // of runs that are no longer shown
 }
 
 build();
