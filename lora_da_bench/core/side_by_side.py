@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -58,13 +59,14 @@ def side_by_side(
     with ProcessPoolExecutor(n, context, begin, (told, stopped, named_plugins())) as processes:
         futures = [processes.submit(work_off, piece) for piece in pieces]
         try:
-            left = len(pieces)
+            left, looked = len(pieces), 0.
             while left:
-                try: turn = told.get(timeout=.5)
-                except Empty:
+                if time.monotonic() > looked + .5:
                     for future in futures:
                         if future.done(): future.result()  # raises where it failed
-                    continue
+                    looked = time.monotonic()
+                try: turn = told.get(timeout=.5)
+                except Empty: continue
                 if turn is None: left -= 1
                 else: yield turn
         except BrokenProcessPool:
