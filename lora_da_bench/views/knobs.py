@@ -13,6 +13,7 @@ import ipywidgets as widgets
 from plotly.subplots import make_subplots
 
 from ..data.datasets import Domains
+from ..method.stabilizers import stabilizer_options
 from ..runs.experiments import Config
 from ..runs.stepping import StepByStep
 from .figures import colour_of, style
@@ -59,11 +60,12 @@ class Knobs(Live):
         self.choose()
 
     def choose(self):
-        "Show a stabilizer's knobs, each where the preset has it or at the nearest"
+        "Show a stabilizer's knobs, each where a run of the preset has it or at the nearest"
         preset, name = self.about[1].preset, self.stabilizer.value
+        options = stabilizer_options(name, **preset.stabilizers.get(name, {}))
         def slider(option, values):
-            there = preset.stabilizers.get(name, {}).get(option, values[-2])
-            nearest = min(values, key=lambda v: abs(v - (there or 1.)))
+            there = 1. if options[option] is None else options[option]
+            nearest = min(values, key=lambda v: abs(v - there))
             chosen = widgets.SelectionSlider(options=values, value=nearest, description=option, continuous_update=False)
             chosen.observe(lambda _: self.turn(), 'value')
             return chosen
