@@ -14,7 +14,7 @@ from torch import nn
 
 from ..core.registry import Registry
 from .students import learnt_tensors, Share
-from ..model.lora_layers import without_adapters
+from ..model.lora_layers import matrices, without_adapters
 from ..model.segmenter import Output, reset_heads
 
 # %% ../../nbs/method/31_teachers.ipynb #f965f23b
@@ -44,6 +44,10 @@ class Teacher:
     def predict(self, images: torch.Tensor) -> Output:
         "The output for target images (B, 3, H, W) in 0..1"
         return self.student(images) if self.reuses_pass else predict_output(self.network, images)
+
+    def matrices(self) -> dict[str, torch.Tensor]:
+        "The `matrices` with which it predicts, by the names that the student's have"
+        return matrices(self.network)
 
     def after_step(self):
         "Called after each optimizer step"
@@ -117,3 +121,6 @@ class Bare(Teacher):
     def __init__(self): pass
 
     def prepare(self, student): self.student, self.network = student, WithoutAdapters(student)
+
+    def matrices(self):
+        with without_adapters(self.student): return matrices(self.student)

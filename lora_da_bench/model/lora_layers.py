@@ -148,9 +148,11 @@ def merged_by_peft(layers: list[BaseTunerLayer]):
 @contextmanager
 @torch.no_grad()
 def merged(network: nn.Module):
-    "Inside the `with` block, in which nothing may learn, adapters are added to their matrices, if they are not yet"
+    """Inside the `with` block, in which nothing may learn, adapters are added to their matrices, but for those that are
+    already, or that are left out"""
     ours = [m for m in adapted_layers(network).values() if m.kept is None]
-    others = [m for m in all_adapted(network).values() if not isinstance(m, OneProduct) and not m.merged]
+    others = [m for m in all_adapted(network).values()
+              if not (isinstance(m, OneProduct) or m.merged or m.disable_adapters)]
     for m in ours: m.kept = merged_weight(*m.parts())
     with merged_by_peft(others):
         try: yield network

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['Frames', 'MIXED', 'WEIGHT', 'PIXELS', 'RECALIBRATED_ON', 'load_frames', 'predict_all', 'predict_mixed',
            'predict_pixels', 'at_least_two', 'recalibration_batches', 'true_pixels', 'evaluate_network', 'save_probe',
-           'save_pictures', 'norm_of', 'drift', 'measured_step', 'look_state', 'look_from', 'Monitor']
+           'save_pictures', 'norm_of', 'relative_distances', 'drift', 'measured_step', 'look_state', 'look_from',
+           'Monitor']
 
 # %% ../../nbs/runs/52_monitor.ipynb #1aaa3e6f
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, ExitStack
 from itertools import groupby
 
@@ -155,16 +156,26 @@ def norm_of(tensors: Iterable[torch.Tensor]) -> float:
     "The Euclidean norm of some tensors, all together"
     return float(sum(t.square().sum() for t in tensors) ** .5)
 
+# %% ../../nbs/runs/52_monitor.ipynb #1a88cc5b
+def relative_distances(
+    weights: dict[str, torch.Tensor],  # `matrices` of a network
+    others: dict[str, torch.Tensor],   # of another, or of the same before
+    part_of: Callable[[str], str],     # the part that a layer belongs to, by its name
+) -> dict[str, float]:
+    "`||W - V|| / ||V||` of each part of a network"
+    parts = {}
+    for name in others: parts.setdefault(part_of(name), []).append(name)
+    return {part: norm_of(weights[n] - others[n] for n in names) / norm_of(others[n] for n in names)
+            for part, names in parts.items()}
+
 # %% ../../nbs/runs/52_monitor.ipynb #fb361425
 def drift(
     weights: dict[str, torch.Tensor],  # `matrices` of a network
     start: dict[str, torch.Tensor],    # and as they were
 ) -> dict[str, float]:                 # the fields of a `Look`
-    "`||W - W_0|| / ||W_0||` of the encoder's matrices, and of all others"
-    in_encoder = [n for n in start if n.startswith('encoder.')]
-    parts = dict(encoder=in_encoder, decoder=[n for n in start if n not in in_encoder])
-    return {f'{part}_drift': norm_of(weights[n] - start[n] for n in names) / norm_of(start[n] for n in names)
-            for part, names in parts.items()}
+    "`relative_distances` of the encoder's matrices, and of all others"
+    part_of = lambda name: 'encoder_drift' if name.startswith('encoder.') else 'decoder_drift'
+    return relative_distances(weights, start, part_of)
 
 # %% ../../nbs/runs/52_monitor.ipynb #22dca067
 @contextmanager

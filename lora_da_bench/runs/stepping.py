@@ -27,7 +27,7 @@ from ..model.lora_layers import matrices
 from .checkpoints import batch_views, create_learner, initial_model, to_device
 from .experiments import Config
 from .loading import step_views
-from .monitor import load_frames, norm_of
+from .monitor import load_frames, relative_distances
 from .training import check_shares, needs_labels
 
 # %% ../../nbs/runs/58_stepping.ipynb #0fa2fd37
@@ -50,11 +50,8 @@ def moved(
     weights: dict[str, torch.Tensor],  # `matrices` of a network
     others: dict[str, torch.Tensor],   # of another, or of the same before
 ) -> dict[str, float]:
-    "`||W - V|| / ||V||` of each part of a network"
-    parts = {}
-    for name in others: parts.setdefault(part_of(name), []).append(name)
-    return {part: norm_of(weights[n] - others[n] for n in names) / norm_of(others[n] for n in names)
-            for part, names in parts.items()}
+    "`relative_distances` of each `part_of` a network"
+    return relative_distances(weights, others, part_of)
 
 # %% ../../nbs/runs/58_stepping.ipynb #5b6535b0
 def random_state() -> list[torch.Tensor]:
@@ -149,9 +146,10 @@ def flipped(before: list[torch.Tensor], after: list[torch.Tensor]) -> float:
 def distances(run: StepByStep, before: dict[str, torch.Tensor]) -> dict[str, dict[str, float]]:
     """How far each part of the student is from where it was `before` ('step'), from the run's start ('start'), and from
     the teacher ('teacher', where that is another network): relative norms, see `moved`"""
-    student, teacher = matrices(run.learner.student), run.learner.stabilizer.teacher.network
+    student, teacher = matrices(run.learner.student), run.learner.stabilizer.teacher
     found = dict(step=moved(student, before), start=moved(student, run.start))
-    return found if teacher is run.learner.student else found | dict(teacher=moved(matrices(teacher), student))
+    if teacher.network is run.learner.student: return found
+    return found | dict(teacher=moved(teacher.matrices(), student))
 
 # %% ../../nbs/runs/58_stepping.ipynb #778de021
 def learnt(run: StepByStep, term: str) -> tuple[torch.Tensor, ...] | None:
