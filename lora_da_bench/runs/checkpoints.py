@@ -141,13 +141,20 @@ def initial_model(folder: Path, config: Config, n_classes: int) -> Segmenter:
     "The network a run starts from: its source's, or the preset's encoder with new heads, the same for the same seed"
     torch.manual_seed(config.seed)
     model = empty_model(config, n_classes, 'random' if config.source else config.preset.weights)
-    if config.source: load_weights(model, weights_of(folder.parent/config.source, 'to start from'))
+    if not config.source: return model
+    path = weights_of(folder.parent/config.source, 'to start from')
+    if path.stem == 'model': load_weights(model, path)
+    else:  # its part that trained: with the weights that this belongs to
+        tensors = load_model(path.parent).state_dict()
+        check_tensors(tensors, model.state_dict(), str(path))
+        model.load_state_dict(tensors)
     return model
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #3be90299
 def base_path(folder: Path, config: Config, base: str) -> Path:
     "The file with the weights that a run's adapters are added to; `base` is their hash"
-    if config.source: return weights_of(folder.parent/config.source, 'to start from')
+    source = weights_of(folder.parent/config.source, 'to start from') if config.source else None
+    if source and source.stem == 'model': return source
     return folder.parent/f'initial-{base[:16]}.safetensors'
 
 # %% ../../nbs/runs/51_checkpoints.ipynb #029aee8c

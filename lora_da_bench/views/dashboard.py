@@ -52,7 +52,7 @@ class Dashboard(Live):
         folder: Path,                                       # of runs
         work: Callable[[], Iterator[tuple[str, int, int]]], # begins, or goes on: (run, step, steps)
     ):
-        self.folder, self.jobs, self.at, self.drawn = Path(folder), [work], None, 0.
+        self.folder, self.work, self.jobs, self.at, self.drawn = Path(folder), work, [work], None, 0.
         acts = dict(start=self.start, pause=self.pause, step=self.step, stop=self.stop, branch=self.branch)
         names = dict(start='Start', pause='Pause', step='Step', stop='Stop', branch='Go on with these')
         self.buttons = {key: widgets.Button(description=name, layout=dict(width='auto')) for key, name in names.items()}
@@ -68,17 +68,23 @@ class Dashboard(Live):
         self.draw()
 
     def all_jobs(self):
-        "What is to be done, and what is added while that is done"
+        "What is to be done, and what is added while that is done; of this, what can't begin is dropped"
         while self.jobs:
-            yield from self.jobs[0]()
+            before = self.at
+            try: yield from self.jobs[0]()
+            except BadInput:
+                if self.at is before and self.jobs[0] is not self.work: self.jobs.pop(0)
+                raise
             self.jobs.pop(0)
 
     def turn(self, turn: tuple[str, int, int]):
-        "Say how far a run is; draw, but not more often than every so many seconds"
-        (run, step, steps), began = turn, self.at is None or self.at[0] != turn[0]
-        self.at = turn
+        """Say how far a run is, or what is done between runs; draw a run, but not more often than every so many
+        seconds"""
+        run, step, steps = turn
         self.bar.max, self.bar.value, self.said.value = steps, step, f'{plain(run)}: step {step} of {steps}'
-        if (began or step == steps or time.monotonic() > self.drawn + DRAW_EVERY) and (self.folder/run).exists(): self.draw()
+        if not (self.folder/run/'config.json').exists(): return
+        began, self.at = self.at is None or self.at[0] != run, turn
+        if began or step == steps or time.monotonic() > self.drawn + DRAW_EVERY: self.draw()
 
     def ended(self, problem: Exception | None):
         self.draw()
