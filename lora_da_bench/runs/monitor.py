@@ -238,7 +238,6 @@ class Monitor:
         "Log every measure of a look; a network that is not the main one has its `name` behind each metric's"
         look = after(look, self.last.get(name))
         values = measure_look(look)
-        self.run.save_probabilities(look.step, name or 'scored', look.probabilities)
         if name: values = {f'{metric}/{name}': v for metric, v in values.items()}
         elif look.iou is not None:
             values |= {f'iou/{c}': v for c, v in zip(self.domains.space.classes, look.iou) if v == v}
@@ -248,6 +247,9 @@ class Monitor:
     def evaluate_network(self, step: int, network: nn.Module, name: str = '', of_step: dict = {}, **others: nn.Module):
         "Score a network that is `prepared`, and log it; `others` are its `teacher` and `student`"
         look = evaluate_network(network, step, self.domains, self.watched, self.device, **others)
+        taught = others.get('teacher') not in (None, network)   # then the look's probabilities are its teacher's
+        own = predict_pixels(network, self.watched, self.device)['probabilities'] if taught else look.probabilities
+        self.run.save_probabilities(step, name or 'scored', own)
         self.log(look._replace(**drift(matrices(network), self.start), **of_step), name)
 
     def evaluate(

@@ -23,7 +23,7 @@ from ..core.profiling import PeakMemory, Stopwatch
 from ..data.datasets import Domains, domains_in_classes, has_labelled_pixels
 from ..data.views import seed_step
 from ..evidence.alarm import Alarm, before_alarm, choose_look, collapse_alarm
-from ..evidence.run_store import (asked_to_end, Ending, one_writer, read_diverged, read_metrics, read_probabilities, Run,
+from ..evidence.run_store import (ANCHORS, asked_to_end, Ending, one_writer, read_diverged, read_metrics, read_probabilities, Run,
     snapshot_steps, step_folder, weights_path, write_atomic, write_json)
 from ..method.learner import Learner
 from ..method.terms import create_batch
@@ -131,7 +131,7 @@ def look(run: Run, learner: Learner, monitor: Monitor, step: int, config: Config
     ends = step == config.steps
     if accelerator.is_main_process:
         with accelerator.autocast(): monitor.evaluate(step, stabilizer, of_step)
-        alarm = sound_alarm(run, step) if config.is_adaptation else None
+        alarm = None if config.recipe in ANCHORS else sound_alarm(run, step)
         ends = ends or bool(alarm and p.stop_on_collapse) or asked_to_end(run.folder)
         if ends or p.stop_on_collapse or p.keep == 'chosen':
             # stored as it was scored
@@ -180,7 +180,9 @@ def train(
     if weights_path(run.folder) or read_diverged(run.folder): return
     domains = domains_in_classes(domains, stored_space(run.folder))
     learner, monitor, done = prepare(run, config, domains, accelerator)
-    if not done: yield 0
+    if not done:
+        yield 0
+        if weights_path(run.folder): return   # it was asked to end at its first look
 
     losses, times, unreadable, views = [], Stopwatch(accelerator.device), set(), batch_views(config)
     every = config.preset.eval_every if config.is_adaptation else max(config.preset.eval_every, config.steps // 10)

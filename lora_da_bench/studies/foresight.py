@@ -97,15 +97,20 @@ def rank_correlations(trajectories: dict[str, dict]) -> pd.DataFrame:  # measure
 SELECTORS = {'ensemble_agreement': 1, 'information': 1, 'bnm': 1, 'snd': 1, 'mixval': 1, 'uncertainty': -1, 'flip_rate': -1,
              'share_shift': -1}  # measure -> whether its highest value or its lowest is taken
 
-def regrets(trajectories: dict[str, dict]) -> pd.DataFrame:  # trajectory x selector, mIoU
+def regrets(
+    trajectories: dict[str, dict],
+    whole: bool = False,  # each selector may take any look; else one before the alarm
+) -> pd.DataFrame:        # trajectory x selector, mIoU
     """What each selector loses: the best look's score less that of the look it takes; beside them the last look, the one
     before the alarm, and the first"""
     lines = {}
     for name, of in trajectories.items():
         looks = looks_of(of)
-        miou = looks.target_miou
-        chosen = {m: (sign * looks[m]).idxmax() for m, sign in SELECTORS.items() if m in looks and looks[m].notna().any()}
-        quiet = before_alarm(looks.index, collapse_alarm(looks))
+        miou, quiet = looks.target_miou, before_alarm(looks.index, collapse_alarm(looks))
+        allowed = looks if whole else looks.loc[quiet]
+        liked = {m: sign * allowed[m] for m, sign in SELECTORS.items() if m in looks}
+        if whole: liked.pop('ensemble_agreement', None)   # known of looks before the alarm only
+        chosen = {m: values.idxmax() for m, values in liked.items() if values.notna().any()}
         chosen |= {'last look': miou.index[-1], 'last look before the alarm': quiet[-1], 'first look': miou.index[0]}
         lines[name] = {selector: miou.max() - miou[step] for selector, step in chosen.items()}
     return pd.DataFrame.from_dict(lines, orient='index')
@@ -122,7 +127,7 @@ def foresight_tables(trajectories: dict[str, dict]) -> dict[str, pd.DataFrame]: 
     return {'the alarm': pd.DataFrame(rows),
             "rank correlation of a measure's mean": pd.DataFrame([{'measure': m, **{c: f'{v:+.2f}' for c, v in row.items()}}
                                                                   for m, row in ranks.iterrows()]),
-            'points of mIoU lost by keeping the look it likes best': pd.DataFrame(
+            'points of mIoU lost by keeping the look before the alarm that it likes best': pd.DataFrame(
                 [{'selector': m, 'mean': f'{row["mean"]:.2f}', 'worst': f'{row["max"]:.2f}'} for m, row in known.iterrows()])}
 
 # %% ../../nbs/studies/66_foresight.ipynb #a50f1b05
