@@ -65,10 +65,10 @@ cost: $(VENV)/.installed           ## measure the step's cost at published size 
 clean:       ## remove the environment; runs stay
 	rm -rf $(VENV) *.egg-info
 
-# What README and notebooks quote, measured again: about twelve hours on two cores, interruptible. CAMVID is the folder of CamVid's frames.
+# Results that need a CPU and no study of their own, measured again: about twelve hours on two cores, interruptible. CAMVID is the folder of CamVid's frames.
 CAMVID ?= camvid
 ON_CPU := cost --device cpu --model swin_base_patch4_window7_224 --pairs 1 --format json
-results: $(VENV)/.installed        ## measure again what the README quotes (CAMVID=folder of the CamVid frames)
+results: $(VENV)/.installed        ## measure again the results that need a CPU and no study of their own (CAMVID=folder of the CamVid frames)
 	$(BIN)/lora-da-bench quickstart --no-app --out runs/quickstart
 	$(BIN)/lora-da-bench report runs/quickstart --format json > results/quickstart.json
 	cd runs/quickstart && cp source-seed0/snapshots/input/00.png ../../results/quickstart/input.png && cp source-seed0/snapshots/label/00.png ../../results/quickstart/truth.png

@@ -231,8 +231,13 @@ def test_full_disk_in_the_middle_of_a_study(cli, second, tmp_path):
     is_one_line(second(*study, prepare=small_files_only).wait(), 'source-seed1/', 'cannot be written (File too large)')
     runs, skipped = find_runs(tmp_path/'out')
     assert {'source-seed0', 'mixed-ema-seed0', 'mixed-frozen-seed0'} <= runs.keys() and not skipped
+    (tmp_path/'out/mixed-frozen-seed1').write_text('no folder')
+    code, out, err = cli(*study)                               # one arm fails, the others go on
+    assert code == 2 and 'mixed: ' in out and '1 of the runs failed' in ' '.join(err.split())
+    assert find_runs(tmp_path/'out')[1][-1].startswith('mixed-frozen-seed1: ')   # and who reads the folder is told
+    (tmp_path/'out/mixed-frozen-seed1').unlink()
     code, out, err = cli(*study)
-    assert code == 0 and 'mixed: ' in out and not but_for_alarms(err)
+    assert code == 0 and 'mixed: ' in out and not but_for_alarms(err) and not find_runs(tmp_path/'out')[1]
 
 
 def offline(cache):

@@ -9,12 +9,13 @@ __all__ = ['Steps', 'EVENT', 'EVENTS', 'Name', 'Byte', 'MeasureName', 'ANCHORS',
            'Event', 'read_events', 'read_event', 'StoredRun', 'read_config', 'read_metrics', 'Ending', 'read_ending',
            'ask_to_end', 'asked_to_end', 'read_diverged', 'read_kept', 'Described', 'DescribedMeasures', 'describe',
            'described', 'read_measures', 'known_measures', 'weights_path', 'finished_weights', 'check_folder',
-           'read_run', 'find_runs', 'run_label', 'curve_of', 'last', 'network_numbers', 'is_finished', 'anchors_of',
-           'alarm_of', 'summary', 'summaries', 'shipped_oracles', 'shipped_oracle', 'reference_scores', 'ran_with',
-           'arm_of', 'measure_points', 'report', 'curves_of', 'ReportRow', 'StoredReport', 'read_report',
-           'read_reports', 'number', 'report_columns', 'report_line', 'report_table', 'narrow_tables', 'markdown',
-           'chains', 'ends_of', 'gains', 'outcome', 'alarm_lines', 'step_folder', 'snapshot_steps', 'probes',
-           'read_picture', 'read_snapshot', 'read_probabilities', 'labels_folder', 'labelled_frames', 'read_labels']
+           'read_run', 'Failures', 'store_failures', 'read_failures', 'find_runs', 'run_label', 'curve_of', 'last',
+           'network_numbers', 'is_finished', 'anchors_of', 'alarm_of', 'summary', 'summaries', 'shipped_oracles',
+           'shipped_oracle', 'reference_scores', 'ran_with', 'arm_of', 'measure_points', 'report', 'curves_of',
+           'ReportRow', 'StoredReport', 'read_report', 'read_reports', 'number', 'report_columns', 'report_line',
+           'report_table', 'narrow_tables', 'markdown', 'chains', 'ends_of', 'gains', 'outcome', 'alarm_lines',
+           'step_folder', 'snapshot_steps', 'probes', 'read_picture', 'read_snapshot', 'read_probabilities',
+           'labels_folder', 'labelled_frames', 'read_labels']
 
 # %% ../../nbs/evidence/44_run_store.ipynb #608395ee
 import json
@@ -37,7 +38,7 @@ import pandas as pd
 import psutil
 from filelock import FileLock, Timeout
 from PIL import Image
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, Field, RootModel, TypeAdapter, ValidationError, field_validator
 from typing_extensions import TypedDict
 
 from ..core.errors import BadInput, field_errors, printable, read_bytes, read_json, Unreadable
@@ -381,6 +382,20 @@ def read_run(
     return config | dict(name=folder.name, folder=folder, metrics=metrics, measures=read_measures(folder),
                          **{how: ending and ending.step for how, ending in endings.items()})
 
+# %% ../../nbs/evidence/44_run_store.ipynb #6d74b423
+class Failures(RootModel[dict[str, str]]): "What `failures.json` says"
+
+def store_failures(root: Path, failures: dict[str, str]):
+    "Keep why some runs of a folder failed, a line by the arm and seed, instead of what is kept there"
+    if failures: write_json(Path(root)/'failures.json', failures)
+    else: (Path(root)/'failures.json').unlink(missing_ok=True)
+
+def read_failures(root: Path) -> list[str]:
+    "A line for each run of a folder that failed and is not done; raises `BadInput` for a damaged file"
+    if not is_there(path := Path(root)/'failures.json'): return []
+    with field_errors(path, Failures): failures = Failures.model_validate(read_json(path)).root
+    return [f'{name}: {line}' for name, line in failures.items() if weights_path(Path(root)/name) is None]
+
 # %% ../../nbs/evidence/44_run_store.ipynb #230b9445
 def find_runs(
     root: Path,              # a folder of runs, or one run
@@ -395,6 +410,8 @@ def find_runs(
     for folder in folders:
         try: runs[folder.name] = read(folder)
         except BadInput as error: skipped.append(str(error))
+    try: skipped += read_failures(root)
+    except BadInput as error: skipped.append(str(error))
     started = lambda item: (str(item[1].get('date')), item[0])
     return dict(sorted(runs.items(), key=started)), skipped
 
@@ -437,7 +454,7 @@ def is_finished(run: dict) -> bool:
             looked[network] = max(looked.get(network, 0), metrics[column].last_valid_index() or 0)
     return bool(min(looked.values(), default=0) >= run['steps'])
 
-# %% ../../nbs/evidence/44_run_store.ipynb #2fc2d5fd
+# %% ../../nbs/evidence/44_run_store.ipynb #d7c11d86
 ANCHORS = 'source', 'oracle'  # recipes that are no adaptations
 
 def anchors_of(runs: list[dict]) -> dict[str, dict[str, dict[str, float]]]:

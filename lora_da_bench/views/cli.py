@@ -30,6 +30,7 @@ import threading
 import time
 import urllib.request
 import webbrowser
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from importlib import import_module
@@ -887,6 +888,7 @@ def study(
     "A grid of arms from one file, paired by seed, and its verdict. What fails is named at the end; the others go on."
     check_out(out)
     load()
+    from lora_da_bench.evidence.run_store import store_failures
     from lora_da_bench.studies.arms import n_at_once
     from lora_da_bench.runs.experiments import parse_setting
     from lora_da_bench.studies.study import load_study, run_study, study_arms, submit_study, wait_for
@@ -899,9 +901,11 @@ def study(
         jobs = submit_study(out, chosen, root, smoke, dict(map(parse_setting, slurm or [])))
         run_to_end(wait_for(jobs, failures), kept='The jobs go on without it; to wait for them')
     else: run_to_end(run_study(out, chosen, root, n_at_once(arms[0].preset), smoke, failures))
+    store_failures(out, {})   # of an earlier try; these are told here
     for name, line in failures.items(): errors.print(f'{name}: {line}')
     if any(arm.stabilizer == 'ema' for arm in arms): show_verdict([out])
     else: show_report(out)
+    with suppress(BadInput): store_failures(out, failures)   # a full disk, which may be why, has no room for it
     if failures: raise BadInput(f'{out}: {len(failures)} of the runs failed, see above; the same command tries them again')
 
 # %% ../../nbs/views/71_cli.ipynb #d30132f9
