@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['FORMATS', 'ENDINGS', 'MAX_PIXELS', 'MAX_RATIO', 'EXPECTED_IMAGE', 'EXPECTED_LABEL', 'PNG_EXIF', 'Scenes',
            'open_image', 'Header', 'check_size', 'exif_orientation', 'read_header', 'header', 'upright',
-           'decode_16_bit', 'decode_png', 'decode', 'resized', 'read_image', 'open_label', 'upright_label', 'read_ids',
-           'read_colours', 'read_first_channel', 'resized_label', 'FrameFiles', 'visible', 'other_files', 'notes_on',
-           'by_stem', 'find_images', 'find_labels', 'pair_up', 'size_problem', 'orientation_problem', 'pair_problem',
-           'fitted', 'Frames', 'file_facts', 'file_hash', 'label_meaning', 'frames_fingerprint']
+           'decode_16_bit', 'decode_png', 'has_16_bits', 'decode', 'resized', 'read_image', 'open_label',
+           'upright_label', 'read_ids', 'read_colours', 'read_first_channel', 'resized_label', 'FrameFiles', 'visible',
+           'other_files', 'notes_on', 'by_stem', 'find_images', 'find_labels', 'pair_up', 'size_problem',
+           'orientation_problem', 'pair_problem', 'fitted', 'Frames', 'file_facts', 'file_hash', 'label_meaning',
+           'frames_fingerprint']
 
 # %% ../../nbs/data/12_frames.ipynb #cec9a6a4
 import hashlib
@@ -147,10 +148,16 @@ def decode_png(data: bytes) -> np.ndarray:
     if pixels is None: raise ValueError
     return pixels
 
+# %% ../../nbs/data/12_frames.ipynb #885d4bb8
+def has_16_bits(image: Image.Image) -> bool:
+    "Whether an opened PNG or TIFF, not yet decoded, holds 16 bits a channel"
+    how = image.tile[0][3]  # a raw mode such as RGB;16B, alone or before other things, a file's offset among them
+    return '16' in (how if isinstance(how, str) else how[0])
+
 # %% ../../nbs/data/12_frames.ipynb #7b076a63
 def decode(image: Image.Image, data: bytes, path: Path) -> np.ndarray:
     "An opened image's pixels (H, W, 3), uint8 RGB as stored; raises `BadInput` for 32-bit values"
-    if image.format in ('PNG', 'TIFF') and image.tile and '16' in str(image.tile[0][3]): return decode_16_bit(data)
+    if image.format in ('PNG', 'TIFF') and image.tile and has_16_bits(image): return decode_16_bit(data)
     if image.mode in ('I', 'F'): raise BadInput(f'{path}: holds 32-bit values; expected 8 or 16 bits a channel')
     return decode_png(data) if image.format == 'PNG' else np.array(image.convert('RGB'))
 
@@ -209,7 +216,7 @@ def read_ids(path: Path) -> np.ndarray:
 def read_colours(path: Path) -> np.ndarray:
     "The colours 0xRRGGBB of a painted label, (H, W) int32; raises `BadInput` for 16 bits, `Unreadable` if damaged"
     with open_label(path) as (image, data):
-        if '16' in str(image.tile[0][3]):
+        if has_16_bits(image):
             raise BadInput(f'{path}: expected a label with colours of 8 bits a channel, got 16')
         r, g, b = np.moveaxis(np.array(image.convert('RGB')).astype(np.int32), -1, 0)
         return upright_label(r << 16 | g << 8 | b, path, data)
