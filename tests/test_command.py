@@ -331,6 +331,6 @@ def test_a_plugin_that_is_none(cli, plugin, tmp_path):
     said = lambda *args: cli(*args, 'presets')[::2]
     assert said('--plugin', tmp_path/'nowhere.py') == (2, f'error: {tmp_path}/nowhere.py: no such file; expected a Python file\n')
     assert said('--plugin', 'no_such_module') == (2, "error: --plugin: 'no_such_module': expected a file that ends in .py or a module that can be "
-                                                     "imported (No module named 'no_such_module')\n")
+                                                     "imported (ModuleNotFoundError: No module named 'no_such_module')\n")
     plugin.write_text('1 / 0')
     assert said('--plugin', plugin) == (2, f'error: {plugin}: cannot be loaded as a plugin (ZeroDivisionError: division by zero)\n')

@@ -93,9 +93,9 @@ def load_plugin(plugin: str):
     "Import a Python file or a module, which registers what it has; raises `BadInput` where there is none or it fails"
     if not plugin.endswith('.py'):
         try: return importlib.import_module(plugin)
-        except ImportError as error:
+        except Exception as error:  # a module of the user's raises anything
             raise BadInput(f"--plugin: '{plugin}': expected a file that ends in .py "
-                           f'or a module that can be imported ({error})') from None
+                           f'or a module that can be imported ({type(error).__name__}: {error})') from None
     path = Path(plugin)
     read_bytes(path, 'expected a Python file')
     digest = hashlib.sha1(os.fsencode(path.resolve())).hexdigest()  # two files may have one name
