@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,13 +76,13 @@ class Runs:
     def studies(self) -> list[str]:
         "The names of what can be chosen"
         def holds_runs(folder):
-            try: return any((p/'config.json').exists() for p in folder.iterdir() if p.is_dir())
+            try: return any(os.path.exists(p/'config.json') for p in folder.iterdir() if os.path.isdir(p))
             except OSError: return False
         try: below = sorted(p for p in self.root.iterdir() if p.is_dir() and self.inside(p))
         except OSError: below = []
-        below = [p.name for p in below if not (p/'config.json').exists()]
+        below = [p.name for p in below if not os.path.exists(p/'config.json')]
         found = [name for name in below if holds_runs(self.root/name)]
-        return [HERE, *found] if holds_runs(self.root) or (self.root/'config.json').exists() or not found else found
+        return [HERE, *found] if holds_runs(self.root) or os.path.exists(self.root/'config.json') or not found else found
 
     def name_of(self, study: str) -> str:
         "What a study is called"
@@ -91,7 +92,7 @@ class Runs:
         "A study's folder; raises `BadInput` for a name that is none of `studies`"
         if study == HERE: return self.root
         folder = self.root/study
-        if not folder.is_dir() or not self.inside(folder): raise BadInput(f'{study}: no such study')
+        if not os.path.isdir(folder) or not self.inside(folder): raise BadInput(f'{study}: no such study')
         return folder
 
     def folder_to_be(self, study: str) -> Path:
@@ -99,12 +100,12 @@ class Runs:
         folder = self.root if study == HERE else self.root/study
         if study != HERE and ('\0' in study or not self.inside(folder)):
             raise BadInput(f'folder: expected a plain name below {self.root.name}, got {study!r}')
-        if (folder/'config.json').exists(): raise BadInput(f'folder: {study} is a run; expected a folder of runs')
+        if os.path.exists(folder/'config.json'): raise BadInput(f'folder: {study} is a run; expected a folder of runs')
         return folder
 
     def inside(self, folder: Path) -> bool:
         "Whether a folder lies in this one by its own name, and not through `..` or a link out of it"
-        return folder.resolve().parent == self.root.resolve() and not folder.name.startswith('.')
+        return os.path.dirname(os.path.realpath(folder)) == os.path.realpath(self.root) and not folder.name.startswith('.')
 
     def all(self, study: str, patience: float = math.inf) -> tuple[list[dict], list[str]]:
         """A study's runs, and a line for each folder that can't be read; after so many seconds without those that were

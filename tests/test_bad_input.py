@@ -1,8 +1,10 @@
 "A user's mistakes: one line that names the file or field and what was expected, exit code 2, nothing lost."
 
 import json
+import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 from functools import partial
@@ -13,8 +15,9 @@ import pytest
 from conftest import but_for_alarms, command
 from PIL import Image
 
+from lora_da_bench.core.errors import Unreadable
 from lora_da_bench.runs.experiments import PRESETS, smoke
-from lora_da_bench.evidence.run_store import find_runs
+from lora_da_bench.evidence.run_store import find_runs, weights_path
 
 
 def is_one_line(result, *parts):
@@ -43,6 +46,28 @@ def test_folder_without_runs(cli, tmp_path):
     (tmp_path/'file').write_text('')
     is_one_line(cli('quickstart', '--no-app', '--out', tmp_path/'file'), '--out: ', 'file: is a file, expected a folder')
     is_one_line(cli('app', tmp_path/'file'), 'file: no such folder')
+
+
+def test_folders_that_are_closed_to_this_user(cli, runs, tmp_path, monkeypatch):
+    "Root may look anywhere, so the operating system's refusal is acted"
+    asked = os.stat
+    def stat(path, *args, **how):
+        if isinstance(path, (str, Path)) and '/closed/' in str(path): raise PermissionError(13, 'Permission denied')
+        return asked(path, *args, **how)
+    closed, picture = tmp_path/'closed', runs/'source-seed0/snapshots/input/00.png'
+    closed.mkdir()
+    shutil.copytree(runs/'mixed-none-seed0', runs/'closed')
+    monkeypatch.setattr(os, 'stat', stat)
+    is_one_line(cli('train', '--out', closed/'runs'), f'--out: {closed}/runs: cannot be written to (Permission denied)')
+    is_one_line(cli('train', '--set', f'weights={closed}/w.pth', '--out', tmp_path/'out'), f'weights: {closed}/w.pth: no such file')
+    is_one_line(cli('study', closed/'study.json', '--out', tmp_path/'out'), "study: '" + f"{closed}/study.json' is unknown; expected fair")
+    is_one_line(cli('verdict', closed/'runs'), f'{closed}/runs: cannot be read (Permission denied)')
+    is_one_line(cli('app', runs, '--data', f'folders={closed}/own'), f'--data folders={closed}/own: no such folder')
+    is_one_line(cli('predict', runs/'closed', picture, '--out', tmp_path/'out'), 'closed/config.json: cannot be read (Permission denied)')
+    with pytest.raises(Unreadable, match='closed: cannot be read'): weights_path(runs/'closed')
+    from lora_da_bench_app.runs import Runs
+    known = Runs(runs)
+    assert known.studies() == ['~'] and len(known.all('~')[0]) == 5 and 'closed/config.json: cannot be read' in known.all('~')[1][0]
 
 
 def test_foreign_config(cli, runs):

@@ -87,6 +87,15 @@ OPTIONS = [
     row('quickstart --no-app --out {tmp}/file', '--out: {tmp}/file: is a file, expected a folder', make=file('file', '')),
     row('ablation --out {tmp}/file', '--out: {tmp}/file: is a file, expected a folder', make=file('file', '')),
     row(f'predict {{runs}}/mixed-none-seed0 {PICTURE} --out {{tmp}}/file', '--out: {tmp}/file: is a file, expected a folder', make=file('file', '')),
+    *(row(f'{command} --out {{tmp}}/{"x" * 300}', '--out: {tmp}/xxx', 'xxx: cannot be written to (File name too long)')
+      for command in ('train', 'quickstart --no-app', 'ablation', 'study paper', f'predict {{runs}}/mixed-none-seed0 {PICTURE}')),
+    row('train --out {tmp}/loop', '--out: {tmp}/loop: cannot be written to (Too many levels of symbolic links)',
+        make=lambda tmp, runs: (tmp/'loop').symlink_to('loop')),
+    row(f'train --set weights={"x" * 300} --out {{tmp}}/out', "xxx: no such file; expected 'random', 'pretrained', 'hub' or a file of weights"),
+    row('train --preset folders --root {tmp}/loop --out {tmp}/out', '{tmp}/loop: expected the folders source, target',
+        make=lambda tmp, runs: (tmp/'loop').symlink_to('loop')),
+    row('ablation --preset {tmp}/loop --out {tmp}/out', '{tmp}/loop: cannot be read (Too many levels of symbolic links)',
+        make=lambda tmp, runs: (tmp/'loop').symlink_to('loop')),
     row('ablation --preset {tmp}/ablation.json --out {tmp}', '{tmp}/ablation.json: would be written over what was given',
         make=lambda tmp, runs: preset('').make(tmp, runs) or (tmp/'p.json').rename(tmp/'ablation.json')),
     # a preset's numbers
@@ -173,6 +182,7 @@ OPTIONS = [
     row('cost --device cpu --stabilizers ema,emma', "stabilizers: 'emma' is unknown; expected reference, none, ema"),
     row('cost --device cpu --figure {tmp}', '--figure: {tmp}: expected a file in a folder that can be written to'),
     row('cost --device cpu --figure {tmp}/no/cost.html', '--figure: {tmp}/no/cost.html: expected a file in a folder that can be written to'),
+    row(f'cost --device cpu --figure {{tmp}}/{"x" * 300}.html', '--figure: {tmp}/xxx', 'cannot be written to (File name too long)'),
     # prediction
     row(f'predict {{tmp}}/nowhere {PICTURE} --out {{tmp}}/out', '{tmp}/nowhere: not a run; expected a folder with config.json'),
     row('predict {runs}/mixed-none-seed0 {tmp}/none.png --out {tmp}/out', 'none.png: no such file'),
@@ -385,6 +395,7 @@ STUDY = [row('study {tmp}/study.json --out {tmp}/out', says, make=make) for says
     ("recipe: 'planes' is unknown; expected source, plain", a_study(arms=[{'stabilizer': 'none', 'recipe': 'planes'}]))]]
 STUDY += [row('study papers --out {tmp}/out', "study: 'papers' is unknown; expected fair, fair-camvid, paper, frontier, rounds, family, or a JSON file; did you mean 'paper'?"),
           row('study {tmp}/study.json --out {tmp}/there', '{tmp}/there: holds another study, its arms differ; choose another folder', make=another_study),
+          row(f'study {"x" * 300} --out {{tmp}}/out', "study: 'xxx", "' is unknown; expected fair, "),
           row('study paper', '--out')]
 
 
@@ -407,6 +418,7 @@ STORE += [
     row('verdict {runs} --margin -1', 'margin: expected points of mIoU above 0 and below 100, got -1'),
     row('verdict {runs} --margin nan', 'margin: expected points of mIoU above 0 and below 100, got nan'),
     row('verdict {tmp}/nowhere', '{tmp}/nowhere: no such folder; expected one with runs'),
+    row('verdict {tmp}/' + 'x' * 300, 'xxx: cannot be read (File name too long)'),
     row('foresight {tmp}/nowhere', '{tmp}/nowhere: no such folder; expected one with runs'),
     row('foresight {tmp}', '{tmp}: expected scored adaptations, found none'),
     row('train --set keep=best --out {tmp}/out', "--set keep: expected 'last' or 'chosen', got 'best'"),
@@ -415,6 +427,7 @@ STORE += [
     row('report "{tmp}/[red]x[/stop] :sky:"', '/[red]x[/stop] :sky:: no such folder'),
     row('app {tmp}/nowhere', '{tmp}/nowhere: no such folder; expected one with runs'),
     row('app {tmp}/file', '{tmp}/file: no such folder', make=lambda tmp, runs: (tmp/'file').write_text('')),
+    row('app {runs} --data gta5-cityscapes=' + 'x' * 300, '--data gta5-cityscapes=xxx', ': no such folder'),
     row('app {runs} --port 70000', '--port: expected a number from 1 to 65535, got 70000'),
     row('app {runs} --port 0', '--port: expected a number from 1 to 65535, got 0'),
     row('app {runs} --port -1', '--port: expected a number from 1 to 65535, got -1'),

@@ -352,14 +352,15 @@ def known_measures(runs: list[dict]) -> dict[str, Measure]:
 
 # %% ../../nbs/evidence/44_run_store.ipynb #6ae7cc16
 def weights_path(folder: Path) -> Path | None:
-    "The weights of a finished run; None while it is not finished"
-    return next((p for name in ('model', 'adapter') if (p := Path(folder)/f'{name}.safetensors').exists()), None)
+    "The weights of a finished run; None while it is not finished; raises `Unreadable` where that can't be known"
+    with readable(folder):
+        return next((p for name in ('model', 'adapter') if (p := Path(folder)/f'{name}.safetensors').exists()), None)
 
 # %% ../../nbs/evidence/44_run_store.ipynb #c0910157
 def finished_weights(folder: Path) -> Path:
     "The weights of a finished run; raises `BadInput` where there is no run, or one that is not finished"
     read_config(folder)
-    with readable(folder): path = weights_path(folder)
+    path = weights_path(folder)
     if path is None: raise BadInput(f'{folder}: the run is not finished; start its command again to go on')
     return path
 
@@ -600,7 +601,7 @@ def read_report(
     place: Path,  # a folder of runs, one run, or a file of `report --format json`
 ) -> tuple[dict, list[str]]:  # as `report`
     "A folder's report, or one that was stored; raises `BadInput` that names the file's field"
-    if not Path(place).is_file(): return report(place)
+    if not os.path.isfile(place): return report(place)
     stored = read_json(place, 'expected a folder of runs, or the JSON of `report`')
     with field_errors(place, StoredReport): StoredReport.model_validate(stored, strict=True)
     return stored, []

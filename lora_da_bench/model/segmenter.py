@@ -13,6 +13,7 @@ __all__ = ['SMALL', 'OWN', 'PRETRAINED', 'TABLE', 'Output', 'InterpolateIn32Bit'
 import difflib
 import hashlib
 import inspect
+import os
 import re
 import warnings
 from collections.abc import Callable
@@ -144,7 +145,7 @@ def check_encoder(name: str, weights: str):
         raise BadInput(f"weights: nobody published weights for '{name}'; expected {known}'random' or a file")
     if name != 'mini' and weights == 'pretrained':
         raise BadInput(f"weights: 'pretrained' is for 'mini' alone; for {name} expected 'hub', 'random' or a file")
-    if weights not in ('random', 'pretrained', 'hub') and not Path(weights).is_file():
+    if weights not in ('random', 'pretrained', 'hub') and not os.path.isfile(weights):
         raise BadInput(f"weights: {weights}: no such file; expected 'random', 'pretrained', 'hub' or a file of weights")
 
 # %% ../../nbs/model/20_segmenter.ipynb #e2445f62

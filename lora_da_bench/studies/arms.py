@@ -8,6 +8,7 @@ __all__ = ['DEMO', 'take_turns', 'Arm', 'arm_name', 'demo_arms', 'chain', 'run_c
 
 # %% ../../nbs/studies/61_arms.ipynb #97b2d7eb
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -179,7 +180,7 @@ def run_arms(
     failures: dict[str, str] | None = None,  # arm -> line: is filled with the arms that failed; None: the first one ends all
 ) -> Iterator[tuple[str, int, int]]:  # run, step just done, its number of steps
     "Train a source model if the arms start from one, then all arms, in turns or at the same time"
-    out, resolved = Path(out), root and str(Path(root).resolve())
+    out, resolved = Path(out), root and os.path.realpath(root)
     chains = checked_chains(preset, arms, seed, resolved, source)
     domains = yield from load_surveyed(preset, root)
     for configs in chains.values():

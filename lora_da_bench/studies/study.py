@@ -8,6 +8,7 @@ __all__ = ['STUDIES', 'BOTH', 'STARTS', 'CONSTANT', 'Study', 'seeds_of', 'field_
 
 # %% ../../nbs/studies/65_study.ipynb #349ba09c
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr
@@ -121,7 +122,7 @@ def load_study(name: str | Path) -> Study:
     "A study by name or from a JSON file; raises `BadInput` that names the field"
     if name in STUDIES: return STUDIES[name]
     path = Path(name)
-    if not path.exists(): raise unknown('study', str(name), [*STUDIES, 'or a JSON file'])
+    if not os.path.lexists(path): raise unknown('study', str(name), [*STUDIES, 'or a JSON file'])
     with field_errors(path, Study): return Study.model_validate(read_json(path, 'expected the JSON file of a study'))
 
 # %% ../../nbs/studies/65_study.ipynb #b513a46d

@@ -7,8 +7,8 @@ __all__ = ['app', 'UsageError', 'rank', 'console', 'errors', 'REGISTRIES', 'comm
            'Seeds', 'StopOnCollapse', 'Smoke', 'How', 'Run', 'LOOK', 'WHOLE', 'data', 'main', 'tell', 'program',
            'load_plugins', 'show_version', 'load_first', 'import_names', 'names_cache', 'known_names', 'ListsNames',
            'show_progress', 'run_to_end', 'chosen_preset', 'named_with', 'source_name', 'load', 'answers', 'listen',
-           'listen_where_free', 'start_app', 'leave_with', 'check_out', 'check_outputs', 'Format', 'right',
-           'quickstart', 'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'show_estimate',
+           'listen_where_free', 'start_app', 'leave_with', 'check_place', 'check_out', 'check_outputs', 'Format',
+           'right', 'quickstart', 'compare', 'train', 'show_plan', 'show_work', 'show_parts', 'show_estimate',
            'show_unlike_public', 'flat_fields', 'show_rows', 'presets', 'list_presets', 'pretrain', 'check',
            'read_parts', 'first_of_a_kind', 'size_counts', 'show_facts', 'show_shares', 'show_seen_sizes',
            'show_overlays', 'report', 'write_page', 'show_report', 'show_verdict', 'show_foresight', 'show_columns',
@@ -267,10 +267,19 @@ def leave_with(parent: int):
     while os.getppid() == parent: time.sleep(.5)
     os._exit(0)
 
+# %% ../../nbs/views/71_cli.ipynb #e97d3ee3
+def check_place(option: str, path: Path):
+    "Raises `BadInput` where it can't be known what is at this place, as where the name is too long or a folder is closed"
+    try: os.stat(path)
+    except (FileNotFoundError, NotADirectoryError): pass
+    except OSError as error:
+        raise BadInput(f'{option}: {path}: cannot be written to ({error.strerror}); choose another place') from None
+
 # %% ../../nbs/views/71_cli.ipynb #9a7b5602
 def check_out(out: Path):
     "Raises `BadInput` where no folder can be made at this place, or nothing be written to it"
-    there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    check_place('--out', out)
+    there = next(p for p in (out.absolute(), *out.absolute().parents) if os.path.exists(p))
     if not there.is_dir(): raise BadInput(f'--out: {there}: is a file, expected a folder')
     if not os.access(there, os.W_OK | os.X_OK):
         raise BadInput(f'--out: {there}: cannot be written to; choose another folder')
@@ -278,9 +287,9 @@ def check_out(out: Path):
 # %% ../../nbs/views/71_cli.ipynb #33e14d8a
 def check_outputs(outputs: list[Path], inputs: list[Path]):
     "Raises `BadInput` where a file would be written twice, or over one that was given"
-    given, written = {p.resolve() for p in inputs}, set()
+    given, written = set(map(os.path.realpath, inputs)), set()
     for path in outputs:
-        place = path.resolve()
+        place = os.path.realpath(path)
         if place in given: raise BadInput(f'{path}: would be written over what was given; choose another --out')
         if place in written: raise BadInput(f'{path}: would be written twice; two of the files given share a name')
         written.add(place)
@@ -719,7 +728,7 @@ def named_folders(given: list[str]) -> dict[str, Path]:
         name, _, folder = words.partition('=')
         if name not in (known := known_names()['datasets']) or not folder:
             raise BadInput(f"--data {words}: expected NAME=DIR, the name one of {', '.join(known)}")
-        if not Path(folder).is_dir(): raise BadInput(f'--data {words}: no such folder')
+        if not os.path.isdir(folder): raise BadInput(f'--data {words}: no such folder')
         found[name] = Path(folder).resolve()
     return found
 
@@ -950,6 +959,7 @@ def cost(
 ):
     "What a TransDA step costs under each stabilizer: time, memory and operations, part by part, on random data."
     hw = height_and_width(crop, '--crop') if crop else None
+    if figure: check_place('--figure', figure)
     if figure and (figure.is_dir() or not os.access(figure.absolute().parent, os.W_OK)):
         raise BadInput(f'--figure: {figure}: expected a file in a folder that can be written to')
     with errors.status('loading torch'):
