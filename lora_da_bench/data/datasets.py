@@ -32,7 +32,7 @@ from PIL import Image
 from pydantic import Field
 from torch.utils.data import Dataset
 
-from ..core.errors import BadInput, check_limit, read_json, Unreadable
+from ..core.errors import BadInput, check_limit, read_bytes, read_json, Unreadable
 from ..core.registry import Registry
 from .frames import (find_images, find_labels, FrameFiles, Frames, header, notes_on, open_label,
     pair_problem, pair_up, read_colours, read_first_channel, read_ids, read_image, Scenes, visible)
@@ -514,13 +514,15 @@ def fingerprints(domains: Domains) -> dict[str, dict]:
 
 # %% ../../nbs/data/13_datasets.ipynb #eb9f52ae
 def overlaps(parts: dict[str, Frames]) -> list[str]:
-    "A line for each two parts that hold the same pictures, byte for byte"
-    images = [f.image for frames in parts.values() for f in frames.files]
-    sizes = {p: os.path.getsize(p) for p in images if os.path.isfile(p)}
-    often = Counter(sizes.values())
-    content = lambda p: hashlib.blake2b(p.read_bytes()).digest()
-    alike = lambda frames: (f.image for f in frames.files if often[sizes.get(f.image)] > 1)
-    known = {name: {content(p): p for p in alike(frames)} for name, frames in parts.items()}
+    "A line for each two parts that hold the same pictures, byte for byte; those that can't be read are passed over"
+    def content(path):
+        try: return hashlib.blake2b(read_bytes(path)).digest()
+        except Unreadable: return None
+    sizes = {name: {f.image: os.path.getsize(f.image) for f in frames.files if os.path.isfile(f.image)}
+             for name, frames in parts.items()}
+    n_parts = Counter(size for files in sizes.values() for size in set(files.values()))  # that hold files of a size
+    known = {name: {content(p): p for p, size in files.items() if n_parts[size] > 1} for name, files in sizes.items()}
+    for files in known.values(): files.pop(None, None)
     lines = []
     for a, b in ((a, b) for i, a in enumerate(parts) for b in list(parts)[i + 1:]):
         if same := sorted(known[a].keys() & known[b].keys(), key=lambda k: known[a][k]):
