@@ -158,6 +158,8 @@ OPTIONS = [
     preset('field recalibrate: expected a valid boolean', 'transda', recalibrate='never'),
     preset('recipes.transda.adversary.weights_over: expected a divisor of the 4 images of a batch, got 3', 'transda', recipes={'transda': {'adversary': {'weights_over': 3}}}),
     preset('recipes.transda.adversary.weights_over: expected a number greater than or equal to 1, got 0', 'transda', recipes={'transda': {'adversary': {'weights_over': 0}}}),
+    row('train --recipe transda --set recipes.transda.self-training.threshold=0.9 --out {tmp}/out', "recipes.transda.self-training.threshold: weighs the labels of a step's teacher"),
+    row('train --recipe transda --set recipes.transda.adversary.legacy_broadcast=true --out {tmp}/out', 'recipes.transda.adversary.legacy_broadcast: counts padding too'),
     # scoring and measuring
     row('evaluate {tmp}/nowhere', '{tmp}/nowhere: not a run'),
     row('evaluate {runs}/mixed-none-seed0 --scales nan', "--scales: expected positive numbers separated by ',', got 'nan'"),

@@ -80,7 +80,10 @@ class Term(nn.Module):
     sees_teacher_view = True    # whether its pass shows what the teacher sees, or no target image at all
 
     def check(self, field: str, batch_size: int, crop: tuple[int, int], source_crop: tuple[int, int]):
-        "Raises `BadInput`, which calls the term `field`, where its options don't fit a run's numbers"
+        "Raises `BadInput`, which calls the term `field`, where its options don't fit a run's numbers or each other"
+
+    def check_given(self, field: str, given: dict):
+        "Raises `BadInput` for one of the options that a preset gives where it would change nothing"
 
     def prepare(self, setting: Setting):
         "Build the networks that it needs"
@@ -154,6 +157,11 @@ class SelfTraining(Term):
             raise BadInput(f'{field}.mix: pastes of the source over all of a target crop, '
                            f'and source_crop {source_crop} is smaller than crop {crop}')
 
+    def check_given(self, field, given):
+        if given.get('threshold') is not None and self.labels != 'online':
+            raise BadInput(f"{field}.threshold: weighs the labels of a step's teacher; expected labels 'online' beside "
+                           f"it, got '{self.labels}'")
+
     def images(self, step):
         images = step.batch.target
         if self.mix:
@@ -206,6 +214,9 @@ class Adversary(Term):
         self.legacy_broadcast, self.weights_over, self.lr = legacy_broadcast, weights_over, lr
 
     def check(self, field, batch_size, crop, source_crop):
+        if self.legacy_broadcast and self.mask_padding:
+            raise BadInput(f'{field}.legacy_broadcast: counts padding too, as the public code does; '
+                           'expected mask_padding false beside it')
         if self.weights_over and batch_size % self.weights_over:
             raise BadInput(f'{field}.weights_over: expected a divisor of the {batch_size} images of a batch, '
                            f'got {self.weights_over}')

@@ -327,6 +327,7 @@ class Config(BaseModel):
                            f'and source_crop is {p.source_crop} where crop is {p.crop}')
         for name, term in create_terms(recipe).items():
             term.check(f'{field}.{name}', p.batch_size, p.crop, p.source_crop or p.crop)
+            term.check_given(f'{field}.{name}', p.recipes.get(self.recipe, {}).get(name) or {})
         return recipe
 
     def create_terms(self) -> dict[str, Term]:
