@@ -398,6 +398,7 @@ STUDY = [row('study {tmp}/study.json --out {tmp}/out', says, make=make) for says
 STUDY += [row('study papers --out {tmp}/out', "study: 'papers' is unknown; expected fair, fair-camvid, paper, frontier, rounds, family, or a JSON file; did you mean 'paper'?"),
           row('study {tmp}/study.json --out {tmp}/there', '{tmp}/there: holds another study, its arms differ; choose another folder', make=another_study),
           row(f'study {"x" * 300} --out {{tmp}}/out', "study: 'xxx", "' is unknown; expected fair, "),
+          row('study paper --slurm partition=gpu --out {tmp}/out', '--slurm: partition=gpu: nothing would be submitted; expected --executor slurm'),
           row('study paper', '--out')]
 
 

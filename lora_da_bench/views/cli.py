@@ -268,7 +268,7 @@ def leave_with(parent: int):
     while os.getppid() == parent: time.sleep(.5)
     os._exit(0)
 
-# %% ../../nbs/views/71_cli.ipynb #eb65ecc3
+# %% ../../nbs/views/71_cli.ipynb #4e72b2de
 def check_place(option: str, path: Path):
     "Raises `BadInput` where it can't be known what is at this place, as where the name is too long or a folder is closed"
     try: os.stat(path)
@@ -897,6 +897,8 @@ def study(
 ):
     "A grid of arms from one file, paired by seed, and its verdict. What fails is named at the end; the others go on."
     check_out(out)
+    if slurm and executor != Executor.slurm:
+        raise BadInput(f"--slurm: {slurm[0]}: nothing would be submitted; expected --executor slurm beside it")
     load()
     from lora_da_bench.evidence.run_store import store_failures
     from lora_da_bench.studies.arms import n_at_once
