@@ -160,6 +160,7 @@ OPTIONS = [
     preset('recipes.transda.adversary.weights_over: expected a number greater than or equal to 1, got 0', 'transda', recipes={'transda': {'adversary': {'weights_over': 0}}}),
     row('train --recipe transda --set recipes.transda.self-training.threshold=0.9 --out {tmp}/out', "recipes.transda.self-training.threshold: weighs the labels of a step's teacher"),
     row('train --recipe transda --set recipes.transda.adversary.legacy_broadcast=true --out {tmp}/out', 'recipes.transda.adversary.legacy_broadcast: counts padding too'),
+    row('train --stabilizer lora+ema --set stabilizers.lora+ema.head=adapters --set "stabilizers.lora+ema.start=new heads" --out {tmp}/out', "stabilizers.lora+ema.start: 'new heads' needs decoder and heads that train"),
     # scoring and measuring
     row('evaluate {tmp}/nowhere', '{tmp}/nowhere: not a run'),
     row('evaluate {runs}/mixed-none-seed0 --scales nan', "--scales: expected positive numbers separated by ',', got 'nan'"),

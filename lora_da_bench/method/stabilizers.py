@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
+from ..core.errors import BadInput
 from ..core.registry import Registry, check_options, options_of, unknown_option
 from .students import STUDENTS, Student, learnt_tensors, param_groups
 from .teachers import TEACHERS, Teacher, average_into, copy_of
@@ -103,14 +104,17 @@ class Stabilizer:
 
 # %% ../../nbs/method/32_stabilizers.ipynb #5c524468
 def stabilizer_options(name: str, **options) -> dict:
-    "All options of a stabilizer with their values; raises `BadInput` for an unknown name, option or value"
+    "All options of a stabilizer with their values; raises `BadInput` for a wrong name, option, value or pair"
     field, triple = f'stabilizers.{name}', STABILIZERS[name]
     parts = STUDENTS[triple.student], TEACHERS[triple.teacher]
     known = [options_of(part) for part in parts]
     for option in options:
         if not any(option in k for k in known): raise unknown_option(field, option, known[0] | known[1])
     found = [check_options(field, part, {n: v for n, v in options.items() if n in k}) for part, k in zip(parts, known)]
-    return found[0] | found[1]
+    values = found[0] | found[1]
+    if (values.get('head'), values.get('start')) == ('adapters', 'new heads'):  # frozen heads are the student's own
+        raise BadInput(f"{field}.start: 'new heads' needs decoder and heads that train; expected head 'full' beside it")
+    return values
 
 # %% ../../nbs/method/32_stabilizers.ipynb #ca771bac
 def create_stabilizer(

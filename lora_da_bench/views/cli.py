@@ -268,9 +268,9 @@ def leave_with(parent: int):
     while os.getppid() == parent: time.sleep(.5)
     os._exit(0)
 
-# %% ../../nbs/views/71_cli.ipynb #4e72b2de
+# %% ../../nbs/views/71_cli.ipynb #b1a80c4c
 def check_place(option: str, path: Path):
-    "Raises `BadInput` where it can't be known what is at this place, as where the name is too long or a folder is closed"
+    "Raises `BadInput` where it can't be known what is at this place: its name is too long, or a folder closed"
     try: os.stat(path)
     except (FileNotFoundError, NotADirectoryError): pass
     except OSError as error:
