@@ -13,6 +13,7 @@ import torch
 from ..core.processes import create_accelerator, device_and_precision
 from ..core.profiling import clock
 from ..data.datasets import Domains
+from ..data.views import n_workers
 from ..method.learner import Learner, warmup_steps
 from ..method.stabilizers import stabilizer_options
 from ..method.students import trainable_parameters
@@ -45,10 +46,12 @@ def measure_steps(
     return 2 * sum(h * w for h, w in sizes), clock(accelerator.device) - start
 
 # %% ../../nbs/studies/64_plan.ipynb #d642d38d
-def seconds_to_load(config: Config, domains: Domains, steps: int = 3) -> float:
+def seconds_to_load(config: Config, domains: Domains) -> float:
     "The time that a step's frames take to be read and cut, by as many workers as training has"
-    views = step_views(Path(), config, domains, range(steps + 1), set())
-    next(views)  # the workers are there now
+    # what workers have ready at the start says nothing of how fast they are
+    first, steps = 2 * n_workers() + 2, max(3, n_workers())
+    views = step_views(Path(), config, domains, range(first + steps), set())
+    for _ in range(first): next(views)
     start = clock(torch.device('cpu'))
     for _ in views: pass
     return (clock(torch.device('cpu')) - start) / steps
