@@ -181,7 +181,7 @@ def pretrain(
         optimizer.zero_grad()
         if step % 50 == 0 or step == steps:
             run.log(step, **{f'distance/stride {4 * 2**i}': x for i, x in enumerate(losses.detach())})
-        if step % save_every == 0 or step == steps:
+        if step % save_every == 0 and step < steps:
             held = {name: part.state_dict() for name, part in parts.items()}
             save_state(run, held | dict(step=step, asked=[steps, batch_size, seed]))
         yield step
@@ -190,4 +190,4 @@ def pretrain(
         teacher=PACKAGE, pictures=steps * batch_size // CROPS_OF_A_PICTURE, steps=steps, batch_size=batch_size,
         seed=seed, distance=losses.tolist(), sha256=hashlib.sha256(weights).hexdigest()))
     write_atomic(folder/'encoder.safetensors', lambda p: p.write_bytes(weights))
-    (folder/'resume'/'state.pt').unlink()
+    (folder/'resume'/'state.pt').unlink(missing_ok=True)
