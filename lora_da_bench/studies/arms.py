@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DEMO', 'take_turns', 'Arm', 'arm_name', 'demo_arms', 'chain', 'run_chain', 'load_surveyed', 'n_at_once', 'one_thread',
-           'run_alone', 'Failed', 'until_it_fails', 'source_preset', 'checked_chains', 'run_arms', 'adapt']
+           'run_alone', 'Failed', 'until_it_fails', 'source_preset', 'source_config', 'start_from_source',
+           'checked_chains', 'run_arms', 'adapt']
 
 # %% ../../nbs/studies/61_arms.ipynb #97b2d7eb
 import logging
@@ -151,6 +152,16 @@ def source_preset(preset: Preset) -> Preset:
         lr=preset.source_lr, final_lr=0., score_weights=None, average_decay=.99,
         stop_on_collapse=False, keep='last'))
 
+# %% ../../nbs/studies/61_arms.ipynb #1da059c6
+def source_config(preset: Preset, seed: int = 0, root: str | None = None) -> Config:
+    "The run of a source model"
+    own = source_preset(preset)
+    return Config(preset=own, recipe='source', seed=seed, steps=own.steps, root=root)
+
+def start_from_source(arms: dict[str, Arm]) -> bool:
+    "Whether some arms need a source model"
+    return any(arm.preset.start == 'source' for arm in arms.values())
+
 # %% ../../nbs/studies/61_arms.ipynb #216da155
 def checked_chains(
     preset: Preset,        # of the source model and the data
@@ -185,10 +196,8 @@ def run_arms(
     domains = yield from load_surveyed(preset, root)
     for configs in chains.values():
         for config in configs.values(): needs_labels(config, domains)
-    if not arms or any(arm.preset.start == 'source' for arm in arms.values()):
-        name = f'{source}-seed{seed}'
-        own = source_preset(preset)
-        config = Config(preset=own, recipe='source', seed=seed, steps=own.steps, root=resolved)
+    if not arms or start_from_source(arms):
+        name, config = f'{source}-seed{seed}', source_config(preset, seed, resolved)
         with telling_out_of_memory(config, len(domains.space)), one_thread() if at_once > 1 else nullcontext():
             for step in train(out/name, config, domains): yield name, step, config.steps
     going_on = failures is not None

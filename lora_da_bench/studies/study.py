@@ -24,11 +24,12 @@ from submitit.helpers import DelayedSubmission
 
 from ..core.errors import BadInput, field_errors, read_json
 from ..core.registry import load_plugin, named_plugins, Registry, unknown
-from ..evidence.run_store import read_diverged, weights_path, write_json
+from ..evidence.run_store import is_there, read_diverged, weights_path, write_json
 from ..method.recipes import RECIPES
 from ..method.stabilizers import STABILIZERS
+from ..runs.checkpoints import check_config
 from ..runs.experiments import load_preset, Preset, setting_suffix, smoke, source_settings, with_settings
-from .arms import Arm, arm_name, chain, run_arms
+from .arms import Arm, arm_name, chain, run_arms, source_config, start_from_source
 
 # %% ../../nbs/studies/65_study.ipynb #b32a4a17
 class Study(BaseModel):
@@ -174,16 +175,21 @@ def job_list(
     root: Path | None = None,
     tiny: bool = False,
 ) -> list[tuple[str, StudyJob, str | None]]:  # a job's name, the job, and the name of the one that it waits for
-    "Every job of a study that is not done"
-    groups, jobs = study_arms(study, tiny), []
-    missing = lambda name: weights_path(out/name) is None and read_diverged(out/name) is None
+    "Every job of a study that is not done; raises `BadInput` where a folder holds a run that is another one"
+    groups, jobs, resolved = study_arms(study, tiny), [], root and os.path.realpath(root)
+    def is_missing(name, config):
+        if is_there(out/name/'config.json'): check_config(out/name, config)
+        return weights_path(out/name) is None and read_diverged(out/name) is None
     for seed in seeds_of(study):
         for source, arms in groups.items():
-            preset, first = next(iter(arms.values())).preset, f'{source}-seed{seed}'
-            if missing(first): jobs.append((first, StudyJob(out, preset, {}, seed, root, source), None))
-            waits = first if missing(first) else None
-            jobs += [(f'{name}-seed{seed}', StudyJob(out, preset, {name: arm}, seed, root, source), waits)
-                     for name, arm in arms.items() if any(map(missing, chain(name, arm, seed)))]
+            preset, first, waits = next(iter(arms.values())).preset, f'{source}-seed{seed}', None
+            if start_from_source(arms) and is_missing(first, source_config(preset, seed, resolved)):
+                jobs.append((first, StudyJob(out, preset, {}, seed, root, source), None))
+                waits = first
+            for name, arm in arms.items():
+                missing = [is_missing(*run) for run in chain(name, arm, seed, resolved, source).items()]
+                job = StudyJob(out, preset, {name: arm}, seed, root, source)
+                if any(missing): jobs.append((f'{name}-seed{seed}', job, waits))
     return jobs
 
 # %% ../../nbs/studies/65_study.ipynb #d0f31924
@@ -196,12 +202,12 @@ def submit_study(
 ) -> dict[str, Job]:               # by name
     "Submit what is missing of a study to Slurm; raises `BadInput` where there is none, or where it refuses"
     store_study(out, study)
-    jobs = {}
+    todo, jobs = job_list(out.absolute(), study, root and Path(root).absolute(), tiny), {}
     try:
         with redirect_stderr(StringIO()):  # sbatch's own words are in the error
             executor = SlurmExecutor(folder=(out/'jobs').absolute())
             executor.update_parameters(**dict(time=24 * 60) | options)
-            for name, job, waits in job_list(out.absolute(), study, root and Path(root).absolute(), tiny):
+            for name, job, waits in todo:
                 executor.update_parameters(job_name=name, dependency=f'afterok:{jobs[waits].job_id}' if waits else None)
                 jobs[name] = executor.submit(job)
     except (RuntimeError, OSError, TypeError, ValueError, FailedJobError) as error:
