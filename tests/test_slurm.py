@@ -62,6 +62,17 @@ def test_slurm_that_refuses(slurm, second, study, tmp_path):
     is_one_line(done, '--executor slurm: ', 'Invalid partition')
 
 
+def test_a_study_whose_source_model_fails(slurm, second, study, tmp_path):
+    "The arm that waits for it is given up, here and by the cluster"
+    fields = json.loads(study.read_text())
+    study.write_text(json.dumps(fields | dict(settings=FEW | dict(weights='absent.pth'))))
+    code, out, err = second('study', study, '--out', tmp_path/'out', '--executor', 'slurm', env=slurm).wait(240)
+    assert code == 2 and 'mixed-ema-seed0: its source model source-seed0 failed' in err, err
+    queued, until = lambda: subprocess.run(['squeue', '-h'], env=slurm, capture_output=True, text=True).stdout, time.monotonic() + 60
+    while queued() and time.monotonic() < until: time.sleep(.5)
+    assert not queued()
+
+
 def test_a_machine_without_slurm(second, study, tmp_path):
     done = second('study', study, '--out', tmp_path/'out', '--executor', 'slurm', env=dict(PATH=str(tmp_path))).wait()
     is_one_line(done, '--executor slurm: ', 'expected a cluster that sbatch reaches from here')

@@ -199,30 +199,39 @@ def submit_study(
     root: Path | None = None,
     tiny: bool = False,
     options: dict[str, Any] = {},  # of sbatch, such as partition, gpus_per_node, or time in minutes
-) -> dict[str, Job]:               # by name
+) -> dict[str, tuple[Job, str | None]]:  # by name, and the name of the job that it waits for
     "Submit what is missing of a study to Slurm; raises `BadInput` where there is none, or where it refuses"
     store_study(out, study)
     todo, jobs = job_list(out.absolute(), study, root and Path(root).absolute(), tiny), {}
+    # a job whose source model failed would stay in the queue for ever
+    usual = dict(time=24 * 60, additional_parameters={'kill-on-invalid-dep': 'yes'})
     try:
         with redirect_stderr(StringIO()):  # sbatch's own words are in the error
             executor = SlurmExecutor(folder=(out/'jobs').absolute())
-            executor.update_parameters(**dict(time=24 * 60) | options)
+            executor.update_parameters(**usual | options)
             for name, job, waits in todo:
-                executor.update_parameters(job_name=name, dependency=f'afterok:{jobs[waits].job_id}' if waits else None)
-                jobs[name] = executor.submit(job)
+                dependency = f'afterok:{jobs[waits][0].job_id}' if waits else None
+                executor.update_parameters(job_name=name, dependency=dependency)
+                jobs[name] = executor.submit(job), waits
     except (RuntimeError, OSError, TypeError, ValueError, FailedJobError) as error:
         why = next((line for line in str(error).splitlines()[::-1] if line.strip()), type(error).__name__)
         raise BadInput(f'--executor slurm: {why.strip()}; expected a cluster that sbatch reaches from here') from None
     return jobs
 
 # %% ../../nbs/studies/65_study.ipynb #6d2845dc
-def wait_for(jobs: dict[str, Job], failures: dict[str, str], every: float = 2.) -> Iterator[tuple[str, int, int]]:
-    "Tell ('jobs', how many are done, of how many) until all are; the last line of one that failed goes to `failures`"
+def wait_for(
+    jobs: dict[str, tuple[Job, str | None]],  # of `submit_study`
+    failures: dict[str, str],                 # is filled with the last line of each that failed, by its name
+    every: float = 2.,                        # seconds
+) -> Iterator[tuple[str, int, int]]:          # 'jobs', how many are done, of how many
+    "Wait for jobs; one whose source model failed has failed too, whether or not the cluster says so"
     left = dict(jobs)
     while left:
-        for name, job in list(left.items()):
-            if not job.done(): continue
+        for name, (job, waits) in list(left.items()):
+            if waits in failures: failures[name] = f'its source model {waits} failed'
+            elif not job.done(): continue
             del left[name]
+            if name in failures: continue
             if error := job.exception(): failures[name] = str(error).strip().splitlines()[-1]
         yield 'jobs', len(jobs) - len(left), len(jobs)
         if left: time.sleep(every)
