@@ -3,15 +3,25 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from at_hand import free_port
 from test_bad_input import is_one_line
 
 FEW = dict(size=[48, 64], crop=[32, 48], batch_size=2, source_steps=2, steps=30, eval_every=5, seen=2, probes=1, data=dict(frames=[8, 4, 2]))
+OUT_OF_REACH = """ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+MessageTimeout=2
+AuthType=auth/munge
+NodeName={host} NodeAddr=127.0.0.1
+PartitionName=test Nodes=ALL Default=YES
+"""
 os.environ['PATH'] += ':/usr/sbin'
 
 
@@ -71,6 +81,15 @@ def test_a_study_whose_source_model_fails(slurm, second, study, tmp_path):
     queued, until = lambda: subprocess.run(['squeue', '-h'], env=slurm, capture_output=True, text=True).stdout, time.monotonic() + 60
     while queued() and time.monotonic() < until: time.sleep(.5)
     assert not queued()
+
+
+def test_a_cluster_out_of_reach(second, study, tmp_path):
+    "Nobody listens where the controller should be"
+    if not shutil.which('sbatch'): pytest.skip('no Slurm here, sbatch not found: apt-get install slurm-wlm')
+    (tmp_path/'slurm.conf').write_text(OUT_OF_REACH.format(host=socket.gethostname().split('.')[0], port=free_port()))
+    env = os.environ | dict(SLURM_CONF=str(tmp_path/'slurm.conf'))
+    is_one_line(second('study', study, '--out', tmp_path/'out', '--executor', 'slurm', env=env).wait(120),
+                '--executor slurm: ', 'Unable to contact slurm controller', 'expected a cluster that sbatch reaches from here')
 
 
 def test_a_machine_without_slurm(second, study, tmp_path):
