@@ -33,6 +33,7 @@ class View(NamedTuple):
     weights: str             # one of `WEIGHTS`
     measures: list[str] = []     # Stability's curves
     arm: str | None = None       # Stability's heat map
+    of_class: str = 'iou'        # what it shows, or 'share'
     frame: str | None = None     # whose labels Pictures shows round by round
 
 
@@ -78,16 +79,20 @@ def stability_tab() -> Tab:
     measures = gr.Dropdown([('target mIoU', 'target_miou'), ('labels flipped', 'flip_rate')], value=FIRST_MEASURES,
                            label='Measures', multiselect=True, elem_id='measures')
     curves = figure_place(elem_id='curves')
-    arm = gr.Dropdown([], label='IoU of each class over the steps of', elem_id='heat-arm')
+    with gr.Row():
+        of_class = gr.Radio([('IoU', 'iou'), ('share of the pseudo-labels', 'share')], value='iou', label='Of each class, over the steps',
+                            elem_id='heat-what')
+        arm = gr.Dropdown([], label='Arm', elem_id='heat-arm')
     heat = figure_place(elem_id='heat')
 
     def draw(view):
         arms = adaptations(view.runs)
         chosen = view.arm if view.arm in arms else next(iter(arms), None)
         return {curves: arm_curves(view.runs, view.measures or ['target_miou'], view.weights).to_json(),
-                arm: gr.Dropdown(choices=list(arms), value=chosen), heat: class_heatmap(arms.get(chosen, [])).to_json()}
+                arm: gr.Dropdown(choices=list(arms), value=chosen),
+                heat: class_heatmap(arms.get(chosen, []), view.of_class).to_json()}
 
-    return Tab([curves, arm, heat], draw, dict(measures=measures, arm=arm))
+    return Tab([curves, arm, heat], draw, dict(measures=measures, arm=arm, of_class=of_class))
 
 
 def pictures_tab() -> Tab:

@@ -195,7 +195,9 @@ def advice_of(of: pd.DataFrame, against: str, margin: float) -> str:
     fallen = [f'{v.label} {what} on {on(seeds)}' for _, v in of.iterrows()
               for what, seeds in (('collapsed', v.collapsed), ('diverged', v.diverged)) if seeds]
     warning = f" {'; '.join(fallen)}." if fallen else ''
-    def seeds(lines): return ' to '.join(f'{n:.0f}' for n in sorted({lines.n.min(), lines.n.max()})) + ' seeds'
+    def seeds(lines):
+        few, many = lines.n.min(), lines.n.max()
+        return (f'{few:.0f} to ' if few < many else '') + f"{many:.0f} seed{'s' * (many != 1)}"
     if len(better := others('better')):
         best = better.loc[better['mean'].idxmax()]
         return f"{recipe}: use {best.label}, {interval(best)} points against {against}; {best.n} seeds.{warning}"

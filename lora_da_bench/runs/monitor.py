@@ -23,6 +23,7 @@ from ..data.views import as_float, in_order
 from ..evidence.evaluation import evaluate
 from ..evidence.measures import after, Look, measure_look
 from ..evidence.run_store import Run, step_folder
+from ..evidence.stability import class_shares
 from ..method.pseudolabels import recalibrated
 from ..method.learner import Learner
 from ..method.stabilizers import Stabilizer
@@ -239,8 +240,9 @@ class Monitor:
         look = after(look, self.last.get(name))
         values = measure_look(look)
         if name: values = {f'{metric}/{name}': v for metric, v in values.items()}
-        elif look.iou is not None:
-            values |= {f'iou/{c}': v for c, v in zip(self.domains.space.classes, look.iou) if v == v}
+        else:
+            of_class = dict(share=class_shares(look)) | (dict(iou=look.iou) if look.iou is not None else {})
+            values |= {f'{what}/{c}': v for what, of in of_class.items() for c, v in zip(self.domains.space.classes, of) if v == v}
         self.last[name] = look
         self.run.log(look.step, **values)
 

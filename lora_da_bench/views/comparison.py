@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['WEIGHTS', 'AGAINST', 'COST_BARS', 'CARD', 'EYES', 'TO_LMS', 'TO_OKLAB', 'curve', 'adaptations', 'adapted',
            'seed_curves', 'shades', 'arm_colours', 'arm_labels', 'see_through', 'add_band', 'arm_curves', 'add_alarms',
-           'class_heatmap', 'peak_megabytes', 'numbers_of', 'trade_off', 'cost_bars', 'difference_figure',
-           'arm_numbers', 'cards', 'sentences', 'class_scores', 'number_table', 'oklab', 'distances', 'distinct',
-           'figure_page', 'html_table', 'html_report']
+           'class_table', 'class_heatmap', 'peak_megabytes', 'numbers_of', 'trade_off', 'cost_bars',
+           'difference_figure', 'arm_numbers', 'cards', 'sentences', 'class_scores', 'number_table', 'oklab',
+           'distances', 'distinct', 'figure_page', 'html_table', 'html_report']
 
 # %% ../../nbs/views/77_comparison.ipynb #83769b20
 import colorsys
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from ..core.errors import BadInput
 from ..evidence.measures import Measure, networks_of
 from ..evidence.run_store import (ANCHORS, alarm_of, arm_of, COST, known_measures, last, outcome,
     reference_scores, report_columns, run_label)
+from ..evidence.stability import lost_when
 from ..evidence.verdict import advice, by_network, last_rounds, verdicts
 from .figures import (add_reference_lines, ALARM_COLOUR, AT_LEAST, colour_of, DASHES, plain,
     PLOTLY, REFERENCE_COLOUR, shipped, steps_before, style)
@@ -143,18 +145,25 @@ def add_alarms(fig: go.Figure, runs: list[dict], table: pd.DataFrame):
                         marker=dict(symbol='x', size=11, color=ALARM_COLOUR), hovertemplate=said)
 
 # %% ../../nbs/views/77_comparison.ipynb #b1e6ab3e
-def class_heatmap(runs: list[dict]) -> go.Figure:
-    "IoU of every class over the steps of one arm, mean over its seeds"
-    names = list(dict.fromkeys(name for run in runs for name in run['metrics'] if name.startswith('iou/')))
-    tables = {name.removeprefix('iou/'): seed_curves(runs, name).mean(axis=1) for name in names}
-    if not tables: return style(go.Figure().add_annotation(text='no scores by class', showarrow=False, font_size=18))
-    table = pd.DataFrame(tables).T
-    steps, classes = [str(step) for step in table.columns], [plain(name) for name in table.index]
-    fig = go.Figure(go.Heatmap(z=table.to_numpy(), x=steps, y=classes, zmin=0, zmax=1, xgap=1, ygap=1,
-                               colorscale='Viridis', colorbar=dict(title='IoU', thickness=12),
-                               hovertemplate='%{y}, step %{x}<br>IoU %{z:.3f}<extra></extra>'))
-    fig.update_yaxes(autorange='reversed').update_xaxes(title_text='step of adaptation', type='category')
-    return style(fig).update_layout(height=140 + 20 * len(table), margin=dict(l=110))
+def class_table(runs: list[dict], what: str) -> pd.DataFrame:  # a row a look, a column a class
+    "One arm's metric of every class, 'iou' or 'share', mean over its seeds; empty where no run has it"
+    names = list(dict.fromkeys(name for run in runs for name in run['metrics'] if name.startswith(f'{what}/')))
+    return pd.DataFrame({name.removeprefix(f'{what}/'): seed_curves(runs, name).mean(axis=1) for name in names})
+
+def class_heatmap(runs: list[dict], what: Literal['iou', 'share'] = 'iou') -> go.Figure:
+    "IoU of every class over the steps of one arm, or its share of the pseudo-labels over that of the first look"
+    table = class_table(runs, what)
+    if not len(table): return style(go.Figure().add_annotation(text='no scores by class', showarrow=False, font_size=18))
+    gone = lost_when(table) if what == 'iou' else {}
+    if what == 'share': table = (there := table.loc[:, table.iloc[0] > 0]) / there.iloc[0]
+    looks = dict(zmax=1, colorscale='Viridis') if what == 'iou' else dict(zmax=2, colorscale='RdBu')
+    title = 'IoU' if what == 'iou' else 'times<br>first'
+    classes = [plain(name) + (f', lost at {gone[name]}' if name in gone else '') for name in table]
+    fig = go.Figure(go.Heatmap(z=table.T.to_numpy(), x=[str(step) for step in table.index], y=classes, zmin=0, xgap=1, ygap=1,
+                               colorbar=dict(title=title, thickness=12), **looks,
+                               hovertemplate='%{y}, step %{x}<br>' + title.replace('<br>', ' the ') + ' %{z:.3f}<extra></extra>'))
+    fig.update_yaxes(autorange='reversed', automargin=True).update_xaxes(title_text='step of adaptation', type='category')
+    return style(fig).update_layout(height=140 + 20 * table.shape[1], margin=dict(l=110))
 
 # %% ../../nbs/views/77_comparison.ipynb #94eb02ae
 def peak_megabytes(row: dict, numbers: dict) -> float | None:
