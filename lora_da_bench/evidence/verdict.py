@@ -197,7 +197,7 @@ def advice_of(of: pd.DataFrame, against: str, margin: float) -> str:
     warning = f" {'; '.join(fallen)}." if fallen else ''
     def seeds(lines):
         few, many = lines.n.min(), lines.n.max()
-        return (f'{few:.0f} to ' if few < many else '') + f"{many:.0f} seed{'s' * (many != 1)}"
+        return (f'{few:.0f} to ' if few < many else '') + f"{many:.0f} seed{'' if many == 1 else 's'}"
     if len(better := others('better')):
         best = better.loc[better['mean'].idxmax()]
         return f"{recipe}: use {best.label}, {interval(best)} points against {against}; {best.n} seeds.{warning}"
