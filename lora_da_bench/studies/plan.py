@@ -48,8 +48,8 @@ def measure_steps(
 # %% ../../nbs/studies/64_plan.ipynb #d642d38d
 def seconds_to_load(config: Config, domains: Domains) -> float:
     "The time that a step's frames take to be read and cut, by as many workers as training has"
-    # what workers have ready at the start says nothing of how fast they are
-    first, steps = 2 * n_workers() + 2, max(3, n_workers())
+    # workers begin together, so their batches come in waves; the first one, with their start, is not counted
+    first, steps = n_workers(), n_workers() * -(-3 // n_workers())
     views = step_views(Path(), config, domains, range(first + steps), set())
     for _ in range(first): next(views)
     start = clock(torch.device('cpu'))
