@@ -330,6 +330,21 @@ def test_an_arm_has_one_colour_everywhere(tmp_path):
     assert [entry['colour'] for entry in picture_index('~', runs, runs)['runs']] == [*arm_colours(runs).values()]
 
 
+def test_the_collapse_alarm_is_told(tmp_path):
+    "In front, and as a cross in the curves"
+    import gradio as gr
+    from lora_da_bench.evidence.run_store import read_run, Run
+    from lora_da_bench_app.runs import Runs
+    from lora_da_bench_app.tabs import stability_tab, verdict_tab, View
+    folder = write_run(tmp_path/'mixed-none-seed0')
+    for step, (miou, information) in enumerate([(.5, 1.6), (.5, 1.59), (.48, 1.5), (.42, 1.3), (.4, 1.2)]):
+        Run(folder).log(step, target_miou=miou, information=information, uncertainty=.1, **dict(flips_over_uncertainty=.1) if step else {})
+    with gr.Blocks(): front, curves = verdict_tab(Runs(tmp_path)).front, stability_tab().draw
+    view = View('~', *[[read_run(folder)]] * 2, 'scored', measures=['target_miou'])
+    assert 'mixed-none-seed0: collapse alarm at step 2: ' in ''.join(map(str, front(view).values()))
+    assert any('step 2: ' in str(value) for value in curves(view).values())
+
+
 def test_only_a_page_leaves_runs_out(tmp_path, monkeypatch):
     "It says how many are still to be read; numbers that are taken away are of all"
     from fastapi import FastAPI
