@@ -56,21 +56,22 @@ def data_change(then: dict, now: dict) -> str | None:
 PRESET_DEFAULTS = to_jsonable_python({name: field.get_default(call_default_factory=True)
                                       for name, field in Preset.model_fields.items() if not field.is_required()})
 
-def check_config(folder: Path, config: Config):
+def check_config(folder: Path, config: Config) -> dict:  # what is stored of it
     "Raises `BadInput` where the run in a folder is another one"
     there, wanted = read_config(folder), config.model_dump(mode='json')
     flat = lambda d: PRESET_DEFAULTS | d['preset'] | {k: d.get(k) for k in wanted if k != 'preset'}
+    stored = flat(there)
     for field, value in flat(wanted).items():
-        if flat(there).get(field) != value:
-            raise BadInput(f'{folder/"config.json"}: holds a run with {field} = {flat(there).get(field)!r}, '
+        if stored.get(field) != value:
+            raise BadInput(f'{folder/"config.json"}: holds a run with {field} = {stored.get(field)!r}, '
                            f'asked for is {value!r}; choose another --out')
+    return there
 
 def open_run(folder: Path, config: Config, domains: Domains, device: torch.device) -> Run:
     "Create the run's folder, or check that the run in it is this one; raises `BadInput` if it is another"
     run, wanted = Run(folder), config.model_dump(mode='json')
     if (run.folder/'config.json').exists():
-        check_config(run.folder, config)
-        there = read_config(run.folder)
+        there = check_config(run.folder, config)
         if change := data_change(there.get('data', {}), fingerprints(domains)):
             if not weights_path(run.folder):
                 raise BadInput(f'{run.folder}: was begun on other data ({change}); '
