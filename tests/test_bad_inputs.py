@@ -396,7 +396,7 @@ STUDY = [row('study {tmp}/study.json --out {tmp}/out', says, make=make) for says
     ('arms.1.lr: expected at least one value, the list is empty', a_study(arms=[{'stabilizer': 'ema'}, {'stabilizer': 'none', 'lr': []}])),
     ('stabilizers.lora.rang: unknown; expected rank, alpha, step', a_study(arms=[{'stabilizer': 'lora', 'rang': [4, 8]}])),
     ("recipe: 'planes' is unknown; expected source, plain", a_study(arms=[{'stabilizer': 'none', 'recipe': 'planes'}]))]]
-STUDY += [row('study papers --out {tmp}/out', "study: 'papers' is unknown; expected fair, fair-camvid, paper, frontier, rounds, family, or a JSON file; did you mean 'paper'?"),
+STUDY += [row('study papers --out {tmp}/out', "study: 'papers' is unknown; expected fair, fair-camvid, paper, frontier, frontier-camvid, rounds, family, or a JSON file; did you mean 'paper'?"),
           row('study {tmp}/study.json --out {tmp}/there', '{tmp}/there: holds another study, its arms differ; choose another folder', make=another_study),
           row(f'study {"x" * 300} --out {{tmp}}/out', "study: 'xxx", "' is unknown; expected fair, "),
           row('study paper --slurm partition=gpu --out {tmp}/out', '--slurm: partition=gpu: nothing would be submitted; expected --executor slurm'),

@@ -109,6 +109,10 @@ STUDIES |= {
         settings=BOTH, arms=[{'stabilizer': 'lora', 'rank': [2, 4, 16, 64], 'step': [.1, .3, 1., 3.]},
                              {'stabilizer': 'ema', 'decay': [.99, .9, .97, .997]},
                              {'stabilizer': 'none', 'encoder_rate': [.03, .1, .3, 1.]}]),
+    'frontier-camvid': Study(
+        about='the deciding settings of `frontier` on real frames', preset='camvid-day-dusk', settings=BOTH,
+        arms=[{'stabilizer': ['ema', 'none', 'lora']},
+              {'stabilizer': 'lora', 'rank': [4, 16], 'step': [.3, 1.], 'decoder_rate': .3}]),
     'rounds': Study(
         about="TransDA's rounds: each learns the labels of the last, twenty looks a round", preset='streetscenes',
         settings=BOTH | {'recipe': 'transda', 'steps': 360, 'eval_every': 18},
