@@ -115,8 +115,8 @@ def n_at_once(preset: Preset) -> int:
     accelerator = create_accelerator()
     device = accelerator.device
     if preset.model not in OWN or accelerator.num_processes > 1 or device.type == 'mps': return 1
-    if device.type == 'cpu': return torch.get_num_threads()
-    return max(1, min(os.cpu_count() or 1, free_memory(device) // GPU_BYTES))
+    threads = torch.get_num_threads()
+    return threads if device.type == 'cpu' else max(1, min(threads, free_memory(device) // GPU_BYTES))
 
 # %% ../../nbs/studies/61_arms.ipynb #09025ed9
 @contextmanager
